@@ -1,0 +1,1 @@
+"""What every command needs and nothing else: errors, the world, the command line, progress."""

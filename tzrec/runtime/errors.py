@@ -1,0 +1,30 @@
+"""The one exception for a user's mistake, and the nearest right spelling of a word."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something the user can put right: shown as it is, without a traceback, exit status 2.
+
+    The message says where, what was found, what is allowed and the next step.
+    """
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """The tail of an error message: `; did you mean "x"?`, or "" when nothing is close."""
+    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def missing_columns(where: str, wanted: Iterable[str], present: Iterable[str]) -> UserError:
+    """The error for columns of a table that are asked for and not there.
+
+    Args:
+        where: the file.
+        wanted: names of the columns that are missing.
+        present: names of the columns that are there.
+    """
+    present = list(present)
+    lost = "; ".join(f'no column "{name}"{nearest(name, present)}' for name in wanted)
+    return UserError(f"{where}: {lost}; the table has: {', '.join(present)}")

@@ -1,0 +1,70 @@
+"""Who am I among the processes of this job. The only reader of the launcher's environment."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class World:
+    """The place of this process in the job, as torchrun tells it.
+
+    Attributes:
+        rank: number of this process, 0 <= rank < size.
+        size: number of processes.
+        local_rank: number of this process on its host.
+        local_size: number of processes on this host.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def from_environment(cls) -> "World":
+        """Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE; one process when they are absent."""
+
+        def number(name: str, default: int) -> int:
+            return int(os.environ.get(name, default))
+
+        size = number("WORLD_SIZE", 1)
+        return cls(number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size))
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, count: int) -> tuple[int, int]:
+        """The half-open range of `count` things that belongs to this rank.
+
+        Ranges of the ranks follow one another and differ in length by at most one.
+        """
+        return count * self.rank // self.size, count * (self.rank + 1) // self.size
+
+
+def launch_identity() -> str:
+    """A text that all processes of one launch on one host share, and no other launch has.
+
+    It is the parent process (the torchrun agent) with its start time, and the restart count.
+    """
+    parent = os.getppid()
+    try:
+        # Field 22, counted from after the parenthesised command, which may hold spaces.
+        started = Path(f"/proc/{parent}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        started = os.environ.get("MASTER_PORT", "0")
+    return f"{parent}-{started}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
+def hash_node_ids() -> bool:
+    """Whether USE_HASH_NODE_ID=1 asks for string ids in the negative table to be hashed."""
+    return os.environ.get("USE_HASH_NODE_ID", "0") == "1"
+
+
+def cache_dir() -> Path:
+    """Where derived files are kept between runs: TZREC_CACHE_DIR, else the user's cache folder."""
+    chosen = os.environ.get("TZREC_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tzrec"
