@@ -77,7 +77,9 @@ def expand(paths: str, suffixes: Sequence[str] = (), flag: str = "path") -> list
             names = [name for name in names if not suffixes or name.endswith(tuple(suffixes))]
         if not names:
             kind = f" ({' or '.join(suffixes)})" if suffixes and fs.isdir(path) else ""
-            raise UserError(f"{flag}: {part} matches no file{kind}; give a file, a folder or a glob that exists")
+            raise UserError(
+                f"{flag}: {part} matches no file{kind}; give a file, a folder or a glob that exists"
+            )
         found += [DataFile(fs, name) for name in names]
     if not found:
         raise UserError(f"{flag}: no path is given; give a file, a folder or a glob")

@@ -1,5 +1,6 @@
 """A table of parquet files: its schema, its row count, and any range of its rows as Arrow batches."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class ParquetTable:
         self.files = expand(paths, (".parquet",), flag)
         self.row_groups: list[RowGroup] = []
         self.num_rows = 0
-        self.schema: pa.Schema | None = None
+        self.schema = pa.schema([])
         for number, file in enumerate(self.files):
             with _reading(file), self._open(file) as parquet:
                 names = parquet.schema_arrow.names
@@ -83,7 +84,7 @@ class ParquetTable:
         return pq.ParquetFile(file.open(), pre_buffer=True)
 
     def _agree(self, file: DataFile, schema: pa.Schema) -> None:
-        if self.schema is None:
+        if file is self.files[0]:
             self.schema = schema
             return
         if [f.name for f in schema] != [f.name for f in self.schema]:
@@ -98,6 +99,12 @@ class ParquetTable:
                     "one table has one type a column"
                 )
 
+    def select(self, columns: Sequence[str]) -> "ParquetTable":
+        """The same rows with fewer columns; only these are read."""
+        chosen = copy.copy(self)
+        chosen.schema = pa.schema([self.schema.field(name) for name in columns])
+        return chosen
+
     def batches(self, start: int, stop: int, batch_rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """The rows [start, stop) in order, in batches of at most `batch_rows` rows of any size."""
         for group in self.row_groups:
@@ -108,7 +115,6 @@ class ParquetTable:
         self, group: RowGroup, start: int, stop: int, batch_rows: int = 65536
     ) -> Iterator[pa.RecordBatch]:
         """The rows [start, stop) of one row group, counted from its first row."""
-        assert self.schema is not None
         file = self.files[group.file]
         start, stop = max(start, 0), min(stop, group.rows)
         with _reading(file), self._open(file) as parquet:

@@ -1,0 +1,1 @@
+"""Readers, negative sampling, the batch and its layout, writers."""

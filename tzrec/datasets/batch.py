@@ -1,0 +1,183 @@
+"""The batch and its layout: what goes from the loader to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tzrec.features.feature import Dense, Feature, IdFeature, RawFeature, Sparse
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which feature lies where in a batch.
+
+    User columns have B rows, item columns M = B + N rows, the N negatives below the B
+    positives. Features that share an embedding table are looked up together, so a user
+    feature whose table an item feature uses too stands with the items, without values in
+    the rows below B; one that both towers use is an item column, read as far as row B.
+
+    Attributes:
+        user: id features looked up for B rows.
+        item: id features looked up for M rows.
+        lent: user id features looked up with the items, after `item`.
+        dense_user, dense_item: numeric features of B and of M rows.
+    """
+
+    user: tuple[IdFeature, ...]
+    item: tuple[IdFeature, ...]
+    lent: tuple[IdFeature, ...]
+    dense_user: tuple[RawFeature, ...]
+    dense_item: tuple[RawFeature, ...]
+
+    @classmethod
+    def of(cls, user_tower: Sequence[Feature], item_tower: Sequence[Feature]) -> Layout:
+        """The layout for the features of the two towers."""
+        item_names = {feature.name for feature in item_tower}
+        users = [feature for feature in user_tower if feature.name not in item_names]
+        item = tuple(feature for feature in item_tower if isinstance(feature, IdFeature))
+        tables = {feature.table.name for feature in item}
+        ids = [feature for feature in users if isinstance(feature, IdFeature)]
+        return cls(
+            user=tuple(feature for feature in ids if feature.table.name not in tables),
+            item=item,
+            lent=tuple(feature for feature in ids if feature.table.name in tables),
+            dense_user=tuple(feature for feature in users if isinstance(feature, RawFeature)),
+            dense_item=tuple(feature for feature in item_tower if isinstance(feature, RawFeature)),
+        )
+
+    @property
+    def user_features(self) -> list[Feature]:
+        """Those computed for B rows."""
+        return [*self.user, *self.lent, *self.dense_user]
+
+    @property
+    def item_features(self) -> list[Feature]:
+        """Those computed for M rows."""
+        return [*self.item, *self.dense_item]
+
+
+@dataclass
+class Jagged:
+    """Ids of K features over R rows, feature after feature.
+
+    Attributes:
+        values: int64 [V].
+        lengths: int32 [K * R], summing to V.
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Jagged:
+        return Jagged(
+            self.values.to(device, non_blocking=non_blocking),
+            self.lengths.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Jagged:
+        return Jagged(self.values.pin_memory(), self.lengths.pin_memory())
+
+
+@dataclass
+class Batch:
+    """One step's rows.
+
+    Attributes:
+        rows: B, positives.
+        item_rows: M = B + N; the rows of item columns.
+        user: ids of `Layout.user` over B rows.
+        item: ids of `Layout.item` and `Layout.lent` over M rows.
+        dense: float32 [B or M, D] by feature name.
+        weights: float32 [B], the weight of each row in the loss; None when all are 1.
+    """
+
+    rows: int
+    item_rows: int
+    user: Jagged
+    item: Jagged
+    dense: dict[str, Tensor]
+    weights: Tensor | None = None
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """The batch on another device."""
+        return Batch(
+            self.rows,
+            self.item_rows,
+            self.user.to(device, non_blocking),
+            self.item.to(device, non_blocking),
+            {name: values.to(device, non_blocking=non_blocking) for name, values in self.dense.items()},
+            None if self.weights is None else self.weights.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory from which copies to a GPU can overlap with its work."""
+        return Batch(
+            self.rows,
+            self.item_rows,
+            self.user.pin_memory(),
+            self.item.pin_memory(),
+            {name: values.pin_memory() for name, values in self.dense.items()},
+            None if self.weights is None else self.weights.pin_memory(),
+        )
+
+
+def collate(
+    layout: Layout,
+    computed: Mapping[str, Sparse | Dense],
+    rows: int,
+    item_rows: int,
+    weights: np.ndarray | None = None,
+) -> Batch:
+    """One batch from the computed features.
+
+    Args:
+        layout: which feature lies where.
+        computed: by name, over B rows for users and M rows for items.
+        rows: B.
+        item_rows: M.
+        weights: float32 [B].
+    """
+    padding = np.zeros(item_rows - rows, np.int32)
+    user = [computed[feature.name] for feature in layout.user]
+    item = [computed[feature.name] for feature in layout.item]
+    for feature in layout.lent:
+        lent = computed[feature.name]
+        assert isinstance(lent, Sparse)
+        item.append(Sparse(lent.values, np.concatenate([lent.lengths, padding])))
+    dense = {}
+    for feature in (*layout.dense_user, *layout.dense_item):
+        # np.array copies: Arrow's buffers are read-only and torch must not share them.
+        dense[feature.name] = torch.from_numpy(np.array(computed[feature.name].values, np.float32))
+    return Batch(
+        rows=rows,
+        item_rows=item_rows,
+        user=_jagged(user),
+        item=_jagged(item),
+        dense=dense,
+        weights=None if weights is None else torch.from_numpy(np.array(weights, np.float32)),
+    )
+
+
+def _jagged(parts: Sequence[Sparse | Dense]) -> Jagged:
+    sparse = [part for part in parts if isinstance(part, Sparse)]
+    values = np.concatenate([part.values for part in sparse] or [np.zeros(0, np.int64)])
+    lengths = np.concatenate([part.lengths for part in sparse] or [np.zeros(0, np.int32)])
+    return Jagged(
+        torch.from_numpy(values.astype(np.int64, copy=False)),
+        torch.from_numpy(lengths.astype(np.int32, copy=False)),
+    )
+
+
+def serving_tensors(computed: Mapping[str, Sparse | Dense]) -> dict[str, Tensor]:
+    """The input of an exported model: `{feature}.values` and, for ids, `{feature}.lengths`."""
+    tensors = {}
+    for name, feature in computed.items():
+        tensors[f"{name}.values"] = torch.from_numpy(np.array(feature.values))
+        if isinstance(feature, Sparse):
+            tensors[f"{name}.lengths"] = torch.from_numpy(np.array(feature.lengths))
+    return tensors

@@ -1,0 +1,154 @@
+"""The border: a data configuration becomes loaders with plain arguments."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tzrec.datasets.batch import Batch, Layout, collate
+from tzrec.datasets.loader import Loader
+from tzrec.datasets.negative_table import open_table
+from tzrec.datasets.negative_text import MULTI_VALUE, AttributeType
+from tzrec.datasets.parquet import ParquetTable
+from tzrec.datasets.rows import SEED
+from tzrec.datasets.sampler import NegativeSampler
+from tzrec.features.feature import Dense, Feature, Sparse
+from tzrec.protos import data_pb2
+from tzrec.protos.data_pb2 import DataConfig
+from tzrec.runtime.errors import UserError
+from tzrec.runtime.world import World, cache_dir, hash_node_ids
+
+
+def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) -> dict[str, Sparse | Dense]:
+    """Every feature of a batch, by name."""
+    return {feature.name: feature.compute(columns) for feature in features}
+
+
+def worker_count(asked: int, world: World) -> int:
+    """Threads that make batches: as asked, but no more than this process's share of the cores."""
+    return min(asked, max(1, len(os.sched_getaffinity(0)) // world.local_size))
+
+
+class BatchMaker:
+    """Rows of the table to a batch: adds negatives, computes features, collates.
+
+    The negatives are a function of (rank, pass, step).
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        world: World,
+        sampler: NegativeSampler | None,
+        weight_column: str | None,
+    ) -> None:
+        self.layout = layout
+        self.world = world
+        self.sampler = sampler
+        self.weight_column = weight_column
+        self.item_columns = sorted({feature.column for feature in layout.item_features})
+
+    def __call__(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
+        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+        computed = compute_all(self.layout.user_features, columns)
+        item_rows = rows.num_rows
+        if self.sampler:
+            generator = np.random.default_rng([SEED, self.world.rank, epoch, step])
+            columns |= self.sampler.extend(columns, self.item_columns, generator)
+            item_rows += self.sampler.count
+        computed |= compute_all(self.layout.item_features, columns)
+        weights = None
+        if self.weight_column:
+            weights = columns[self.weight_column].cast(pa.float32()).fill_null(1.0)
+            weights = weights.to_numpy(zero_copy_only=False)
+        return collate(self.layout, computed, rows.num_rows, item_rows, weights)
+
+
+def build_loader(
+    data: DataConfig, layout: Layout, world: World, paths: str, evaluation: bool = False
+) -> Loader[Batch]:
+    """Batches for training or evaluation.
+
+    Args:
+        data: a validated configuration.
+        layout: of the batches.
+        world: the place of this process.
+        paths: of the table.
+        evaluation: every row once in order, eval_batch_size and num_eval_sample.
+
+    Raises:
+        UserError: paths or columns that are not there, a malformed negative table.
+    """
+    features = [*layout.user_features, *layout.item_features]
+    sampler = data.negative_sampler if data.HasField("negative_sampler") else None
+    wanted = [feature.column for feature in features]
+    wanted += list(data.sample_weight_fields)
+    wanted += [sampler.item_id_field] if sampler else []
+    # Labels are not read, for every row is a positive, but a name that is wrong should be known.
+    labels = [] if evaluation else list(data.label_fields)
+    flag = "eval_input_path" if evaluation else "train_input_path"
+    table = ParquetTable(paths, list(dict.fromkeys([*wanted, *labels])), flag)
+    table = table.select(list(dict.fromkeys(wanted)))
+    if table.num_rows == 0:
+        raise UserError(f"{flag}: {paths} has no row")
+    if not evaluation and table.num_rows < world.size:
+        raise UserError(f"{flag}: {paths} has {table.num_rows} rows for {world.size} processes; start fewer")
+    batch_size = data.batch_size
+    if evaluation and data.HasField("eval_batch_size"):
+        batch_size = data.eval_batch_size
+    maker = BatchMaker(
+        layout,
+        world,
+        _sampler(data, layout, table.schema, evaluation) if sampler else None,
+        data.sample_weight_fields[0] if data.sample_weight_fields else None,
+    )
+    loader = Loader(
+        table,
+        world,
+        maker,
+        batch_size,
+        worker_count(data.num_workers, world),
+        data.shuffle_buffer_size * batch_size if data.shuffle and not evaluation else 0,
+        data.drop_remainder and not evaluation,
+    )
+    if loader.steps == 0:
+        raise UserError(
+            f"{flag}: {paths} has {table.num_rows} rows, which do not fill one batch of {batch_size} on each "
+            f"of {world.size} processes, and drop_remainder is true; set a smaller data_config.batch_size"
+        )
+    return loader
+
+
+def _sampler(data: DataConfig, layout: Layout, schema: pa.Schema, evaluation: bool) -> NegativeSampler:
+    config = data.negative_sampler
+    lost = {feature.column for feature in layout.item_features} - set(config.attr_fields)
+    if lost:
+        raise UserError(
+            f"negative_sampler.attr_fields: the item tower reads {', '.join(sorted(lost))}, which the "
+            f"negatives would not have; attr_fields names {', '.join(config.attr_fields)}"
+        )
+    separators = {feature.column: feature.separator for feature in layout.item_features}
+    encoded = data.fg_encoded_multival_sep if data.fg_mode == data_pb2.FG_NONE else ""
+    types = []
+    for name in config.attr_fields:
+        # An attribute that no feature reads is kept as text; its type does not matter.
+        kind = schema.field(name).type if name in separators else pa.string()
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        types.append(AttributeType(name, kind, separators.get(name, MULTI_VALUE), encoded))
+    table = open_table(
+        config.input_path, types, config.attr_delimiter, config.field_delimiter or "\t", cache_dir()
+    )
+    _check_id_types(table.text_ids, schema.field(config.item_id_field).type)
+    count = config.num_eval_sample if evaluation and config.num_eval_sample else config.num_sample
+    return NegativeSampler(table, count, config.item_id_field)
+
+
+def _check_id_types(text_ids: bool, column: pa.DataType) -> None:
+    text_column = not pa.types.is_integer(column)
+    if text_column and not text_ids and not hash_node_ids():
+        raise UserError(
+            f"negative_sampler: the negative table has integer ids (id:int64), the item ids of the training "
+            f'table are {column}; write "id:string" in the header of the negative table'
+        )

@@ -1,0 +1,79 @@
+"""From values to the rows of an embedding table. Every bucketizer is a plain function of arrays.
+
+An id of -1 means that the value has no bucket: it counts as missing.
+"""
+
+from collections.abc import Callable, Sequence
+
+import farmhash
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzrec.features.values import is_text, numbers
+
+# flat Arrow values [V], what to call them in an error -> int64 ids [V]
+Bucketizer = Callable[[pa.Array, str], np.ndarray]
+
+
+def text_of(flat: pa.Array) -> pa.Array:
+    """The values as text, integers in decimal notation."""
+    return flat if is_text(flat.type) else flat.cast(pa.string())
+
+
+def fingerprint64(texts: pa.Array) -> np.ndarray:
+    """FarmHash Fingerprint64 of every text, uint64 [V]; a text that occurs often is hashed once."""
+    coded = texts.dictionary_encode()
+    hashed = np.fromiter(
+        (farmhash.Fingerprint64(text) for text in coded.dictionary.to_pylist()),
+        np.uint64,
+        len(coded.dictionary),
+    )
+    return hashed[coded.indices.to_numpy(zero_copy_only=False)]
+
+
+def by_number(buckets: int) -> Bucketizer:
+    """Integers in [0, buckets) as they are; any other has no bucket."""
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        ids = numbers(flat, pa.int64(), where)
+        # Seen as unsigned a negative id is huge: one comparison tests both ends.
+        outside = ids.view(np.uint64) >= np.uint64(buckets)
+        return np.where(outside, -1, ids) if outside.any() else ids
+
+    return bucketize
+
+
+def by_hash(buckets: int) -> Bucketizer:
+    """FarmHash Fingerprint64 of the text, modulo `buckets`, as other frameworks of the field do."""
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        return (fingerprint64(text_of(flat)) % np.uint64(buckets)).astype(np.int64)
+
+    return bucketize
+
+
+def by_vocabulary(words: Sequence[str], first: int, unknown: int) -> Bucketizer:
+    """The place of the text in `words`, counted from `first`; `unknown` for any other text."""
+    vocabulary = pa.array(words, pa.string())
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        found = pc.index_in(text_of(flat).cast(pa.string()), vocabulary)
+        ids = pc.add(pc.cast(found, pa.int64()), first)
+        return pc.fill_null(ids, unknown).to_numpy(zero_copy_only=False)
+
+    return bucketize
+
+
+def by_boundaries(boundaries: Sequence[float]) -> Bucketizer:
+    """The interval of the number: [1, 2, 3] sends 0.5 to 0, 1 to 1, 1.5 to 1 and 9 to 3.
+
+    Numbers are compared in float32, as the boundaries stand in the configuration, so that
+    a value equal to a boundary belongs to the interval above it. NaN belongs to the last.
+    """
+    edges = np.asarray(boundaries, np.float32)
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        return np.searchsorted(edges, numbers(flat, pa.float32(), where), side="right").astype(np.int64)
+
+    return bucketize

@@ -1,0 +1,167 @@
+"""An Arrow column of any type as rows of values: one flat array and a length a row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzrec.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The values of a column, row after row.
+
+    Attributes:
+        flat: all values, V of them, without nulls.
+        lengths: int32 [N], how many of them each row has; they sum to V.
+    """
+
+    flat: pa.Array
+    lengths: np.ndarray
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def rows_of(column: pa.Array, separator: str, where: str) -> Rows:
+    """Splits a column into values: a null, an empty text and an empty list have none.
+
+    Args:
+        column: numbers, text, or lists of these; dictionary-encoded and large types too. [N]
+        separator: what stands between several values in one text.
+        where: what to call the column in an error.
+
+    Raises:
+        UserError: a column type that has no values in this sense, such as a map.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if is_text(kind):
+        return _split_text(column, separator)
+    if is_list(kind):
+        return _from_lists(column, where)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        lengths = np.ones(len(column), np.int32)
+        if column.null_count:
+            lengths = column.is_valid().to_numpy(zero_copy_only=False).astype(np.int32)
+            column = column.drop_null()
+        return Rows(column, lengths)
+    if pa.types.is_null(kind):
+        return Rows(pa.array([], pa.string()), np.zeros(len(column), np.int32))
+    raise UserError(f"{where}: a column of type {kind} has no values; give numbers, text or lists of these")
+
+
+def _split_text(column: pa.Array, separator: str) -> Rows:
+    if separator and pc.any(pc.match_substring(column, separator)).as_py():
+        return _from_lists(pc.split_pattern(column, separator), "")
+    present = pc.fill_null(pc.not_equal(column, ""), False)
+    lengths = present.to_numpy(zero_copy_only=False).astype(np.int32)
+    return Rows(column if lengths.all() else column.filter(present), lengths)
+
+
+def _from_lists(column: pa.Array, where: str) -> Rows:
+    # list_value_length and flatten heed the offset of a sliced array and skip null rows.
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int32)
+    flat = column.flatten()
+    if pa.types.is_dictionary(flat.type):
+        flat = flat.dictionary_decode()
+    if is_list(flat.type):
+        raise UserError(f"{where}: a list of lists where a row has one list of values")
+    kept = flat.is_valid()
+    if is_text(flat.type):
+        kept = pc.fill_null(pc.not_equal(flat, ""), False)
+    kept = kept.to_numpy(zero_copy_only=False)
+    if not kept.all():
+        lengths = count_kept(kept, lengths)
+        flat = flat.filter(pa.array(kept))
+    return Rows(flat, lengths)
+
+
+def count_kept(kept: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The lengths that remain when only the values with `kept` stay.
+
+    Args:
+        kept: bool [V].
+        lengths: int32 [N], summing to V.
+
+    Returns:
+        int32 [N].
+    """
+    before = np.concatenate([[0], np.cumsum(kept)])
+    ends = np.cumsum(lengths)
+    return (before[ends] - before[ends - lengths]).astype(np.int32)
+
+
+def first_of_each(flat: np.ndarray, lengths: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keeps the first `most` values of each row: (flat, lengths)."""
+    if not len(flat) or lengths.max() <= most:
+        return flat, lengths
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return flat[np.arange(len(flat)) - starts < most], np.minimum(lengths, most)
+
+
+def fill_empty(flat: np.ndarray, lengths: np.ndarray, filling: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gives every row without values those of `filling`: (flat, lengths).
+
+    Args:
+        flat: [V] values.
+        lengths: int32 [N].
+        filling: [F] values of the same type; nothing happens when F is 0.
+    """
+    empty = lengths == 0
+    if not len(filling) or not empty.any():
+        return flat, lengths
+    full = np.where(empty, len(filling), lengths).astype(np.int32)
+    out = np.empty(full.sum(), flat.dtype)
+    is_filling = np.repeat(empty, full)
+    out[~is_filling] = flat
+    out[is_filling] = np.tile(filling, int(empty.sum()))
+    return out, full
+
+
+def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
+    """The values as int64 or float32.
+
+    Args:
+        flat: numbers, or text that spells numbers.
+        kind: pa.int64() or pa.float32().
+        where: what to call the column in an error.
+
+    Raises:
+        UserError: a text that is no number; the message shows the first one.
+    """
+    if pa.types.is_boolean(flat.type):
+        flat = flat.cast(pa.int8())
+    if is_text(flat.type):
+        flat = pc.utf8_trim_whitespace(flat)
+    elif pa.types.is_integer(kind) and pa.types.is_floating(flat.type):
+        whole = flat.to_numpy(zero_copy_only=False)
+        if not np.array_equal(np.trunc(whole), whole):
+            wrong = whole[np.trunc(whole) != whole][0]
+            raise UserError(f"{where}: {wrong} is no integer; give ids as integers")
+        # A float beyond the integers has no id of its own: it counts as outside every bucket.
+        return np.where(np.abs(whole) < 2.0**62, whole, -1).astype(np.int64)
+    try:
+        if is_text(flat.type) and pa.types.is_floating(kind):
+            return flat.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
+        return flat.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        wrong = next(text for text in flat.to_pylist() if not _is_number(text, kind))
+        name = "an integer" if pa.types.is_integer(kind) else "a number"
+        raise UserError(f'{where}: "{wrong}" is not {name}') from None
+
+
+def _is_number(text: str, kind: pa.DataType) -> bool:
+    try:
+        pa.array([text]).cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""DSSM: two towers, one vector each (Huang et al., CIKM 2013, in its retrieval form).
+
+Shape letters: B rows of users, M = B + N rows of items, F floats in, D floats out.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tzrec.datasets.batch import Batch
+from tzrec.models.softmax import Logits, in_batch_logits, sampled_logits
+from tzrec.modules.embedding import TwoSidedEmbedding
+from tzrec.modules.mlp import Tower
+
+
+@dataclass
+class Vectors:
+    """What the towers make of a batch: user float32 [B, D], item float32 [M, D]."""
+
+    user: Tensor
+    item: Tensor
+
+
+class DSSM(nn.Module):
+    """Embeddings, a user tower, an item tower, and scores between them.
+
+    Args:
+        embeddings: from a batch to the inputs of the towers.
+        user_tower, item_tower: from inputs to vectors of one length.
+        temperature: what similarities are divided by.
+        in_batch_negative: the items of the other rows are the negatives.
+    """
+
+    def __init__(
+        self,
+        embeddings: TwoSidedEmbedding,
+        user_tower: Tower,
+        item_tower: Tower,
+        temperature: float,
+        in_batch_negative: bool,
+    ) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.user_tower = user_tower
+        self.item_tower = item_tower
+        self.temperature = temperature
+        self.in_batch_negative = in_batch_negative
+
+    def forward(self, batch: Batch) -> tuple[Vectors, Logits]:
+        """Vectors and scores of a batch."""
+        user_BF, item_MF = self.embeddings(batch)
+        vectors = Vectors(self.user_tower(user_BF), self.item_tower(item_MF))
+        score = in_batch_logits if self.in_batch_negative else sampled_logits
+        return vectors, score(vectors.user, vectors.item, self.temperature)

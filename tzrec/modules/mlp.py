@@ -1,0 +1,104 @@
+"""The perceptron of a tower."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tzrec.runtime.errors import UserError, nearest
+
+
+def activation(name: str) -> nn.Module:
+    """A module of torch.nn by its name, `nn.ReLU` or `ReLU`.
+
+    Raises:
+        UserError: torch.nn has no activation of that name that needs no argument.
+    """
+    short = name.removeprefix("torch.").removeprefix("nn.")
+    known = [word for word in nn.modules.activation.__all__ if word != "MultiheadAttention"]
+    if short not in known:
+        raise UserError(f'mlp.activation: torch.nn has no activation "{name}"{nearest(short, known)}')
+    return getattr(nn, short)()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The shape of a perceptron.
+
+    Attributes:
+        hidden: width of each layer.
+        activation: as `activation` takes it.
+        batch_norm, layer_norm, bias: what each layer has.
+        dropout: one ratio, or one a layer; empty for none.
+    """
+
+    hidden: Sequence[int]
+    activation: str = "nn.ReLU"
+    batch_norm: bool = False
+    layer_norm: bool = False
+    bias: bool = True
+    dropout: Sequence[float] = ()
+
+
+class Perceptron(nn.Sequential):
+    """Linear layers, each followed by normalisation, activation and dropout as asked.
+
+    Args:
+        width: floats of the input.
+        stack: the layers.
+
+    Raises:
+        UserError: a count of dropout ratios that is neither one nor the count of layers.
+
+    Attributes:
+        out_features: floats of the output.
+    """
+
+    def __init__(self, width: int, stack: Stack) -> None:
+        layers = len(stack.hidden)
+        if len(stack.dropout) not in (0, 1, layers):
+            raise UserError(
+                f"mlp.dropout_ratio: {len(stack.dropout)} ratios for {layers} layers; give one, or one a layer"
+            )
+        dropout = list(stack.dropout) * layers if len(stack.dropout) == 1 else list(stack.dropout)
+        parts: list[nn.Module] = []
+        for number, size in enumerate(stack.hidden):
+            parts.append(nn.Linear(width, size, bias=stack.bias))
+            if stack.batch_norm:
+                parts.append(nn.BatchNorm1d(size))
+            if stack.layer_norm:
+                parts.append(nn.LayerNorm(size))
+            parts.append(activation(stack.activation))
+            if dropout and dropout[number] > 0:
+                parts.append(nn.Dropout(dropout[number]))
+            width = size
+        super().__init__(*parts)
+        self.out_features = width
+
+
+class Tower(nn.Module):
+    """A perceptron, a linear layer to the output, and the length-one normalisation of COSINE.
+
+    Args:
+        width: floats of the input.
+        stack: the perceptron; None for none.
+        output_dim: floats of the vector; 0 leaves out the last layer.
+        normalize: divide each vector by its length.
+    """
+
+    def __init__(self, width: int, stack: Stack | None, output_dim: int, normalize: bool) -> None:
+        super().__init__()
+        self.mlp = Perceptron(width, stack) if stack else None
+        width = self.mlp.out_features if self.mlp is not None else width
+        self.output = nn.Linear(width, output_dim) if output_dim else None
+        self.normalize = normalize
+
+    def forward(self, x_RF: Tensor) -> Tensor:
+        """float32 [R, F] -> float32 [R, D]."""
+        if self.mlp is not None:
+            x_RF = self.mlp(x_RF)
+        if self.output is not None:
+            x_RF = self.output(x_RF)
+        if self.normalize:
+            x_RF = nn.functional.normalize(x_RF, p=2.0, dim=1)
+        return x_RF
