@@ -51,6 +51,12 @@ class Loaded:
                 return f"{self.path}:{line}:{column}"
         return self.path
 
+    def order(self, field_path: str) -> tuple[int, int]:
+        """Sorts paths as they stand in the file; those that only flags have set come first."""
+        return next(
+            (self.positions[p] for p in _self_and_ancestors(field_path) if p in self.positions), (0, 0)
+        )
+
 
 def _self_and_ancestors(path: str) -> list[str]:
     steps = []

@@ -1,0 +1,295 @@
+"""Rules across fields that need no data: each takes the configuration and returns its mistakes."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from tzrec.config.walk import Mistake, all_set, features
+from tzrec.protos.data_pb2 import FgMode
+from tzrec.runtime.errors import nearest
+
+_ALWAYS = ("user", "item", "context")
+_IN_DAG = ("feature", "const")
+_BUCKETIZERS = (
+    "hash_bucket_size",
+    "num_buckets",
+    "vocab_list",
+    "vocab_dict",
+    "vocab_file",
+    "zch",
+    "dynamicemb",
+)
+_WORDS = {
+    "pooling": ("sum", "mean"),
+    "exporter_type": ("latest", "best"),
+    "clipping_type": ("none", "norm", "value"),
+    "mixed_precision": ("", "BF16", "FP16"),
+}
+# Fields that name a feature group.
+_INPUTS = {
+    "Tower": ("input",),
+    "DATTower": ("input", "augment_input"),
+    "HSTUUserTower": ("input",),
+    "MINDUserTower": ("input", "history_input"),
+}
+_POSITIVE = frozenset(
+    {
+        "batch_size",
+        "eval_batch_size",
+        "embedding_dim",
+        "hash_bucket_size",
+        "num_buckets",
+        "zch_size",
+        "max_capacity",
+        "num_sample",
+        "top_k",
+        "temperature",
+        "hidden_units",
+        "log_step_count_steps",
+        "decay_size",
+        "T_max",
+        "T_0",
+        "T_mult",
+    }
+)
+
+
+def ranges(message: Any) -> list[Mistake]:
+    """Numbers and words that no run could use."""
+    mistakes = []
+    for one in all_set(message):
+        name = one.field.name
+        values = list(one.value) if one.field.is_repeated and one.field.message_type is None else [one.value]
+        if name in _POSITIVE and one.field.message_type is None and not all(v > 0 for v in values):
+            mistakes.append(Mistake(one.path, f"{name} must be greater than 0"))
+        if name == "output_dim" and one.value < 0:
+            mistakes.append(Mistake(one.path, "output_dim must not be negative; 0 leaves out the last layer"))
+        if name in ("label_smoothing", "dropout_ratio") and not all(0 <= v < 1 for v in values):
+            mistakes.append(Mistake(one.path, f"{name} must be at least 0 and less than 1"))
+        allowed = _WORDS.get(name, ())
+        if allowed and one.value not in allowed:
+            listed = ", ".join(f'"{word}"' for word in allowed)
+            what = f'{name} is one of {listed}, got "{one.value}"{nearest(one.value, allowed)}'
+            mistakes.append(Mistake(one.path, what))
+        if name == "boundaries" and not all(a < b for a, b in pairwise(values)):
+            mistakes.append(Mistake(one.path, "boundaries must ascend, none of them twice"))
+        if one.field.cpp_type == one.field.CPPTYPE_FLOAT and not all(math.isfinite(v) for v in values):
+            mistakes.append(Mistake(one.path, f"{name} must be finite"))
+    return mistakes
+
+
+def feature_names(message: Any) -> list[Mistake]:
+    """A name that two features have."""
+    first: dict[str, str] = {}
+    mistakes = []
+    for path, _, name in features(message):
+        if name in first:
+            mistakes.append(Mistake(f"{path}.feature_name", f'two features are named "{name}"'))
+        first.setdefault(name, path)
+    return mistakes
+
+
+def empty_features(message: Any) -> list[Mistake]:
+    """Blocks of feature_configs in which nothing stands."""
+    return [
+        Mistake(f"feature_configs[{i}]", "an empty block: name a feature, such as id_feature { ... }")
+        for i, config in enumerate(message.feature_configs)
+        if config.WhichOneof("feature") is None
+    ]
+
+
+def id_features(message: Any) -> list[Mistake]:
+    """One bucketizer for each id_feature, and what belongs to it."""
+    mistakes = []
+    for path, feature, name in features(message):
+        if feature.DESCRIPTOR.name != "IdFeature":
+            continue
+        given = [f.name for f, _ in feature.ListFields() if f.name in _BUCKETIZERS]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none"
+            what = f'"{name}" wants exactly one of {", ".join(_BUCKETIZERS)}, got {found}'
+            mistakes.append(Mistake(f"{path}.{given[1]}" if given else path, what))
+        if feature.HasField("vocab_file") and not feature.HasField("default_bucketize_value"):
+            what = f'"{name}" has a vocab_file, which wants a default_bucketize_value'
+            mistakes.append(Mistake(f"{path}.vocab_file", what))
+        if len(set(feature.vocab_list)) < len(feature.vocab_list):
+            twice = next(w for w in feature.vocab_list if list(feature.vocab_list).count(w) > 1)
+            mistakes.append(Mistake(f"{path}.vocab_list", f'vocab_list holds "{twice}" twice'))
+    return mistakes
+
+
+def raw_features(message: Any) -> list[Mistake]:
+    """A table for boundaries needs its width; numbers as they are need their count."""
+    mistakes = []
+    for path, feature, name in features(message):
+        if feature.DESCRIPTOR.name != "RawFeature":
+            continue
+        if feature.boundaries and not feature.HasField("embedding_dim"):
+            what = f'"{name}" has boundaries, which want an embedding_dim'
+            mistakes.append(Mistake(f"{path}.boundaries", what))
+        if not feature.boundaries and feature.value_dim == 0:
+            what = f'"{name}" has no boundaries: value_dim must say how many numbers it has'
+            mistakes.append(Mistake(f"{path}.value_dim", what))
+    return mistakes
+
+
+def expressions(message: Any) -> list[Mistake]:
+    """`side:name`. In FG_NONE and FG_BUCKETIZE, where it is not read, every side there is will do."""
+    fg_mode = message.data_config.fg_mode
+    sides = _ALWAYS if fg_mode == FgMode.FG_NORMAL else _ALWAYS + _IN_DAG
+    mistakes = []
+    for path, feature, _ in features(message):
+        if feature.DESCRIPTOR.name not in ("IdFeature", "RawFeature") or not feature.HasField("expression"):
+            continue
+        side, colon, name = feature.expression.partition(":")
+        listed = ", ".join(f"{s}:name" for s in sides)
+        if not colon or not name:
+            what = f'expression "{feature.expression}" is not side:name; one of {listed}'
+        elif side in _IN_DAG and side not in sides:
+            what = f'expression "{feature.expression}": {side}: is for FG_DAG only; here one of {listed}'
+        elif side not in sides:
+            what = f'expression "{feature.expression}" has the side "{side}"'
+            what += nearest(side, sides) or f"; one of {listed}"
+        else:
+            continue
+        mistakes.append(Mistake(f"{path}.expression", what))
+    return mistakes
+
+
+def shared_tables(message: Any) -> list[Mistake]:
+    """Features with one embedding_name have one table."""
+    first: dict[str, tuple[str, dict[str, Any]]] = {}
+    mistakes = []
+    for path, feature, name in features(message):
+        if feature.DESCRIPTOR.name not in ("IdFeature", "RawFeature") or not _embeds(feature):
+            continue
+        table = feature.embedding_name or f"{name}_emb"
+        shape = {
+            "rows": _rows(feature),
+            "embedding_dim": feature.embedding_dim,
+            "data_type": feature.data_type,
+        }
+        other, other_shape = first.setdefault(table, (name, shape))
+        for what, value in shape.items():
+            if None not in (value, other_shape[what]) and value != other_shape[what]:
+                says = f'"{name}" and "{other}" share the table "{table}" but not its {what}'
+                mistakes.append(Mistake(path, f"{says}: {value} and {other_shape[what]}"))
+    return mistakes
+
+
+def _embeds(feature: Any) -> bool:
+    return feature.DESCRIPTOR.name == "IdFeature" or len(feature.boundaries) > 0
+
+
+def _rows(feature: Any) -> int | None:
+    """Rows of the table; None where only a file or the data tell."""
+    if feature.DESCRIPTOR.name == "RawFeature":
+        return len(feature.boundaries) + 1
+    if feature.HasField("num_buckets") or feature.HasField("hash_bucket_size"):
+        return int(feature.num_buckets or feature.hash_bucket_size)
+    words = len(feature.vocab_list)
+    if words and feature.HasField("default_bucketize_value"):
+        return max(words, feature.default_bucketize_value + 1)
+    return words + 2 if words else None
+
+
+def feature_groups(message: Any) -> list[Mistake]:
+    """Groups name features that exist; towers name groups that exist."""
+    known = {name for _, _, name in features(message)}
+    mistakes = []
+    groups: set[str] = set()
+    for i, group in enumerate(message.model_config.feature_groups):
+        path = f"model_config.feature_groups[{i}]"
+        if group.group_name in groups:
+            mistakes.append(Mistake(f"{path}.group_name", f'two groups are named "{group.group_name}"'))
+        groups.add(group.group_name)
+        mistakes += _members(group.feature_names, path, group.group_name, known)
+        for j, inner in enumerate(group.sequence_groups):
+            mistakes += _members(inner.feature_names, f"{path}.sequence_groups[{j}]", inner.group_name, known)
+        if not group.feature_names and not group.sequence_groups:
+            mistakes.append(Mistake(path, f'group "{group.group_name}" names no features'))
+    for one in all_set(message.model_config, "model_config"):
+        if one.field.name in _INPUTS.get(one.parent.DESCRIPTOR.name, ()) and one.value not in groups:
+            what = f'{one.owner} reads the feature group "{one.value}", which is not there'
+            hint = nearest(one.value, groups) or f"; there are: {', '.join(sorted(groups)) or 'none'}"
+            mistakes.append(Mistake(one.path, what + hint))
+    return mistakes
+
+
+def _members(names: Any, path: str, group: str, known: set[str]) -> list[Mistake]:
+    mistakes, seen = [], set()
+    for i, name in enumerate(names):
+        where = f"{path}.feature_names[{i}]"
+        if name not in known:
+            what = f'group "{group}" names the feature "{name}", which is not there{nearest(name, known)}'
+            mistakes.append(Mistake(where, what))
+        elif name in seen:
+            mistakes.append(Mistake(where, f'group "{group}" names the feature "{name}" twice'))
+        seen.add(name)
+    return mistakes
+
+
+def best_checkpoint(message: Any) -> list[Mistake]:
+    """`best` needs a metric that evaluation computes."""
+    export = message.export_config
+    computed = [
+        f"recall@{m.recall_at_k.top_k}" for m in message.model_config.metrics if m.HasField("recall_at_k")
+    ]
+    if export.exporter_type != "best" or export.best_exporter_metric in computed:
+        return []
+    what = f'best_exporter_metric "{export.best_exporter_metric}" is not evaluated'
+    hint = (
+        nearest(export.best_exporter_metric, computed)
+        or f"; the metrics are: {', '.join(computed) or 'none'}"
+    )
+    return [Mistake("export_config.best_exporter_metric", what + hint)]
+
+
+def length_of_training(message: Any) -> list[Mistake]:
+    """num_steps and num_epochs exclude each other; 0 is as good as not given."""
+    train = message.train_config
+    if train.num_steps and train.num_epochs:
+        what = (
+            "num_steps and num_epochs exclude each other; leave one out, or clear it by "
+            "--edit_config_json '{\"train_config.num_epochs\": null}'"
+        )
+        return [Mistake("train_config.num_steps", what)]
+    return []
+
+
+RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
+    length_of_training,
+    ranges,
+    empty_features,
+    feature_names,
+    id_features,
+    raw_features,
+    expressions,
+    shared_tables,
+    feature_groups,
+    best_checkpoint,
+)
+
+
+def training_needs(message: Any) -> list[Mistake]:
+    """What only training needs."""
+    mistakes = []
+    train, model = message.train_config, message.model_config
+    if not message.HasField("train_config"):
+        mistakes.append(Mistake("", "training wants a train_config"))
+    elif not train.num_steps and not train.num_epochs:
+        mistakes.append(Mistake("train_config", "training wants num_steps or num_epochs, greater than 0"))
+    for name in ("sparse_optimizer", "dense_optimizer"):
+        if train.HasField(name) and getattr(train, name).WhichOneof("optimizer") is None:
+            what = f"{name} wants an optimizer, such as adagrad_optimizer {{ lr: 0.001 }}"
+            mistakes.append(Mistake(f"train_config.{name}", what))
+    if message.HasField("model_config") and not model.losses:
+        mistakes.append(
+            Mistake("model_config", "training wants losses, such as losses { softmax_cross_entropy {} }")
+        )
+    sampled = message.data_config.WhichOneof("sampler") is not None
+    if model.HasField("dssm") and not model.dssm.in_batch_negative and not sampled:
+        what = "dssm has no negatives: give data_config a negative_sampler, or dssm in_batch_negative: true"
+        mistakes.append(Mistake("model_config.dssm", what))
+    return mistakes

@@ -1,0 +1,229 @@
+"""What is built in this version. The schema knows more; whoever builds a part of it adds a line here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor as Field
+
+from tzrec.config.load import Loaded
+from tzrec.config.tree import together
+from tzrec.config.walk import Mistake, Set, all_set, features
+from tzrec.protos.data_pb2 import FgMode
+
+
+@dataclass(frozen=True)
+class Only:
+    """A field of which some values are built."""
+
+    values: tuple[Any, ...]
+
+
+def only(*values: Any) -> Only:
+    """The values of a field (names, for an enum) that are built."""
+    return Only(values)
+
+
+def built(fields: str = "", **limited: Only) -> dict[str, Only | None]:
+    """The fields of a message that are built: those without a limit in one text, the others by name."""
+    return {**dict.fromkeys(fields.split()), **limited}
+
+
+# Message type -> its built fields. Of a type that is not here everything is built. A field that is set
+# to its default asks for nothing and is never refused, except by `only`.
+BUILT: dict[str, dict[str, Only | None]] = {
+    "TrainConfig": built(
+        "sparse_optimizer dense_optimizer num_steps num_epochs save_checkpoints_steps "
+        "save_checkpoints_epochs fine_tune_checkpoint log_step_count_steps use_tensorboard keep_checkpoint_max "
+        "cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
+        tensorboard_summaries=only("loss", "learning_rate"),
+        gradient_accumulation_steps=only(0, 1),
+        mixed_precision=only(""),
+        fine_tune_ckpt_param_map=only(""),
+    ),
+    "GradClipping": built(
+        "max_gradient norm_type enable_global_grad_clip",
+        clipping_type=only("none"),
+    ),
+    "SparseOptimizer": built(
+        "sgd_optimizer adagrad_optimizer rowwise_adagrad_optimizer adam_optimizer lars_sgd_optimizer "
+        "lamb_optimizer partial_rowwise_lamb_optimizer partial_rowwise_adam_optimizer "
+        "constant_learning_rate exponential_decay_learning_rate manual_step_learning_rate "
+        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate"
+    ),
+    "DenseOptimizer": built(
+        "sgd_optimizer adagrad_optimizer adam_optimizer adamw_optimizer adadelta_optimizer rmsprop_optimizer "
+        "constant_learning_rate exponential_decay_learning_rate manual_step_learning_rate "
+        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate"
+    ),
+    "EvalConfig": built("num_steps log_step_count_steps"),
+    "ExportConfig": built(
+        "best_exporter_metric metric_larger_is_better cudnn_allow_tf32 cuda_matmul_allow_tf32",
+        exporter_type=only("latest", "best"),
+        mixed_precision=only(""),
+    ),
+    "DataConfig": built(
+        "batch_size fg_mode fg_encoded fg_encoded_multival_sep label_fields num_workers pin_memory "
+        "input_fields eval_batch_size drop_remainder fg_threads shuffle shuffle_buffer_size "
+        "sample_weight_fields in_order negative_sampler is_orderby_partition odps_data_quota_name "
+        "odps_data_compression force_base_data_group",
+        dataset_type=only("ParquetDataset"),
+    ),
+    "NegativeSampler": built(
+        "input_path num_sample attr_fields item_id_field attr_delimiter num_eval_sample field_delimiter"
+    ),
+    "FeatureConfig": built("id_feature raw_feature"),
+    "IdFeature": built(
+        "feature_name expression embedding_name embedding_dim hash_bucket_size num_buckets vocab_list "
+        "value_dim pooling default_value separator init_fn fg_encoded_default_value default_bucketize_value",
+        trainable=only(True),
+        data_type=only("FP32"),
+    ),
+    "RawFeature": built(
+        "feature_name expression embedding_name embedding_dim boundaries value_dim pooling default_value "
+        "separator init_fn fg_encoded_default_value",
+        trainable=only(True),
+        data_type=only("FP32"),
+    ),
+    "ModelConfig": built(
+        "feature_groups dssm losses metrics",
+        num_class=only(1),
+        kernel=only("PYTORCH"),
+    ),
+    "FeatureGroupConfig": built(
+        "group_name feature_names",
+        group_type=only("DEEP"),
+        embedding_name_suffix=only(""),
+    ),
+    "DSSM": built(
+        "user_tower item_tower output_dim temperature in_batch_negative",
+        similarity=only("COSINE", "INNER_PRODUCT"),
+    ),
+    "LossConfig": built("softmax_cross_entropy"),
+    "MetricConfig": built("recall_at_k"),
+}
+
+# Set in a configuration that came from elsewhere; without meaning for the tables that are read here.
+_WITHOUT_MEANING = {
+    "DataConfig": (
+        "is_orderby_partition",
+        "odps_data_quota_name",
+        "odps_data_compression",
+        "force_base_data_group",
+    )
+}
+_SPARSE_ON_CUDA_ONLY = (
+    "adam_optimizer",
+    "lars_sgd_optimizer",
+    "lamb_optimizer",
+    "partial_rowwise_lamb_optimizer",
+    "partial_rowwise_adam_optimizer",
+)
+_NOT_BUILT = "is not built yet in this version"
+
+
+def not_built(message: Any) -> list[Mistake]:
+    """Everything that the configuration asks for and this version does not have."""
+    mistakes = []
+    for one in all_set(message):
+        table = BUILT.get(one.parent.DESCRIPTOR.name)
+        if table is None:
+            continue
+        limit = table.get(one.field.name)
+        if one.field.name not in table:
+            if not _is_default(one):
+                mistakes.append(Mistake(one.path, _unknown_part(one, table)))
+        elif limit is not None:
+            mistakes += _beyond(one, limit)
+    return mistakes + _sides_not_built(message)
+
+
+def without_meaning(message: Any) -> list[Mistake]:
+    """Fields that are accepted and change nothing here."""
+    return [
+        Mistake(one.path, f"{one.field.name} has no meaning for ParquetDataset and changes nothing")
+        for one in all_set(message)
+        if one.field.name in _WITHOUT_MEANING.get(one.parent.DESCRIPTOR.name, ()) and not _is_default(one)
+    ]
+
+
+def check_sparse_optimizer(loaded: Loaded, device: str) -> None:
+    """Whether the optimizer of the embedding tables exists on a device.
+
+    Args:
+        loaded: a validated configuration.
+        device: such as "cpu" or "cuda:0".
+
+    Raises:
+        UserError: it runs on CUDA only and `device` is another one.
+    """
+    sparse = loaded.message.train_config.sparse_optimizer
+    name = sparse.WhichOneof("optimizer")
+    if name in _SPARSE_ON_CUDA_ONLY and not device.startswith("cuda"):
+        where = loaded.where(f"train_config.sparse_optimizer.{name}")
+        everywhere = [
+            f for f in _members(sparse.DESCRIPTOR.fields_by_name[name]) if f not in _SPARSE_ON_CUDA_ONLY
+        ]
+        usable = ", ".join(f for f in everywhere if f in BUILT["SparseOptimizer"])
+        raise together(
+            loaded.path,
+            [f"{where}: {name} is built on CUDA only, this run is on {device}; there take {usable}"],
+        )
+
+
+def _is_default(one: Set) -> bool:
+    return (
+        not one.field.is_repeated and one.field.message_type is None and one.value == one.field.default_value
+    )
+
+
+def _members(field: Field) -> list[str]:
+    return [f.name for f in field.containing_oneof.fields] if field.containing_oneof else []
+
+
+def _unknown_part(one: Set, table: dict[str, Only | None]) -> str:
+    has = [name for name in _members(one.field) if name in table]
+    if has:
+        return f"{one.field.name} {_NOT_BUILT}; built {'is' if len(has) == 1 else 'are'} {', '.join(has)}"
+    extra = (
+        f"; leave it at its default {_shown(one.field, one.field.default_value)}" if _has_default(one) else ""
+    )
+    return f"{one.field.name} of {one.owner} {_NOT_BUILT}{extra}"
+
+
+def _has_default(one: Set) -> bool:
+    return bool(one.field.has_default_value)
+
+
+def _beyond(one: Set, limit: Only) -> list[Mistake]:
+    values = list(one.value) if one.field.is_repeated else [one.value]
+    mistakes = []
+    for i, value in enumerate(values):
+        named = one.field.enum_type.values_by_number[value].name if one.field.enum_type else value
+        if named not in limit.values:
+            path = f"{one.path}[{i}]" if one.field.is_repeated else one.path
+            usable = ", ".join(_shown(one.field, v) for v in limit.values)
+            verb = "is" if len(limit.values) == 1 else "are"
+            what = f"{one.field.name}: {_shown(one.field, named)} {_NOT_BUILT}; built {verb} {usable}"
+            mistakes.append(Mistake(path, what))
+    return mistakes
+
+
+def _shown(field: Field, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if field.cpp_type == Field.CPPTYPE_STRING else str(value)
+
+
+def _sides_not_built(message: Any) -> list[Mistake]:
+    mistakes = []
+    if message.data_config.fg_mode == FgMode.FG_DAG:
+        for path, feature, _ in features(message):
+            side = feature.expression.partition(":")[0] if _has_one_expression(feature) else ""
+            if side in ("feature", "const"):
+                what = f'the side "{side}:" {_NOT_BUILT}; built are user:, item:, context:'
+                mistakes.append(Mistake(f"{path}.expression", what))
+    return mistakes
+
+
+def _has_one_expression(feature: Any) -> bool:
+    return feature.DESCRIPTOR.name in ("IdFeature", "RawFeature")
