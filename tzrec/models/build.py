@@ -56,8 +56,7 @@ def build_model(
     if sampled == config.in_batch_negative:
         raise UserError(
             "model_config.dssm: negatives come from data_config.negative_sampler or from "
-            "in_batch_negative: true, one of the two; "
-            + ("both are set" if sampled else "neither is set")
+            "in_batch_negative: true, one of the two; " + ("both are set" if sampled else "neither is set")
         )
     embeddings = TwoSidedEmbedding(
         towers.layout,

@@ -3,7 +3,7 @@
 Shape letters: B rows of users, M = B + N rows of items, F floats in, D floats out.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,8 +13,7 @@ from tzrec.modules.embedding import TwoSidedEmbedding
 from tzrec.modules.mlp import Tower
 
 
-@dataclass
-class Vectors:
+class Vectors(NamedTuple):
     """What the towers make of a batch: user float32 [B, D], item float32 [M, D]."""
 
     user: Tensor

@@ -3,15 +3,17 @@
 Shape letters: B rows, N negatives shared by the batch, D floats of a vector, K candidates.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-@dataclass
-class Logits:
+class Logits(NamedTuple):
     """Scores of each row's candidates; those of the positive stand apart, so nothing is copied together.
+
+    A named tuple, not a dataclass: DistributedDataParallel finds the tensors of a model's output
+    only inside tuples, lists and dictionaries, and else never averages the gradients.
 
     Attributes:
         positive: float32 [B].
@@ -75,4 +77,6 @@ def recall_hits(logits: Logits, top_k: int) -> Tensor:
     Returns:
         int64 scalar.
     """
-    return ((logits.negatives >= logits.positive[:, None]).sum(dim=1) < top_k).sum()
+    # "Not below" rather than "at least": a NaN must not count as a hit.
+    ahead_BN = ~(logits.negatives < logits.positive[:, None])
+    return (ahead_BN.sum(dim=1) < top_k).sum()

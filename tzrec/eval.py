@@ -1,0 +1,65 @@
+"""Evaluates a checkpoint and appends the metrics to model_dir/eval_result.txt.
+
+    torchrun --nnodes=1 --nproc-per-node=2 -m tzrec.eval \\
+        --pipeline_config_path experiments/dssm_taobao_local/pipeline.config \\
+        --eval_input_path 'data/taobao_data_recall_eval/*.parquet'
+
+Runs as plain `python -m tzrec.eval` too.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tzrec.config import prepare
+from tzrec.datasets.files import expand
+from tzrec.runtime.command import Parser, run
+from tzrec.runtime.progress import say
+from tzrec.runtime.world import World
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = Parser("tzrec.eval", __doc__)
+    parser.add_argument("--pipeline_config_path", required=True, help="configuration, .config or .json")
+    parser.add_argument("--checkpoint_path", help="a checkpoint; the newest in model_dir by default")
+    parser.add_argument("--eval_input_path", help="evaluation table; instead of the configuration's")
+    arguments = parser.parse_args(argv)
+    pipeline = prepare(
+        arguments.pipeline_config_path, overrides={"eval_input_path": arguments.eval_input_path}
+    ).message
+    expand(pipeline.eval_input_path, (".parquet",), "eval_input_path")
+
+    from tzrec.datasets.build import build_loader
+    from tzrec.features.feature import outside_lines
+    from tzrec.runtime.processes import leave_group
+    from tzrec.training import checkpoint
+    from tzrec.training.build import Session
+    from tzrec.training.evaluate import evaluate, show_metrics
+    from tzrec.training.loop import append_line, restore
+
+    world = World.from_environment()
+    folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
+    session = Session.begin(pipeline, world)
+    loader = build_loader(
+        pipeline.data_config, session.towers.layout, world, pipeline.eval_input_path, evaluation=True
+    )
+    step = restore(folder, session.model, None).position.step
+    settings = pipeline.eval_config
+    metrics = evaluate(
+        session.model,
+        loader,
+        session.objective,
+        world,
+        session.device,
+        settings.num_steps,
+        settings.log_step_count_steps,
+    )
+    for line in outside_lines(session.features):
+        print(f"rank {world.rank}: {line}", flush=True)
+    if world.is_first:
+        append_line(Path(pipeline.model_dir) / "eval_result.txt", {"global_step": step, **metrics})
+    say(world, f"{folder} | {show_metrics(metrics)}")
+    leave_group()
+
+
+if __name__ == "__main__":
+    run("tzrec.eval", main)

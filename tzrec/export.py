@@ -1,0 +1,78 @@
+"""Exports a checkpoint as two TorchScript models, export_dir/user and export_dir/item.
+
+    torchrun --nnodes=1 --nproc-per-node=2 -m tzrec.export \\
+        --pipeline_config_path experiments/dssm_taobao_local/pipeline.config \\
+        --export_dir experiments/dssm_taobao_local/export
+
+Runs as plain `python -m tzrec.export` too; the first process does the work.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tzrec.config import prepare
+from tzrec.datasets.staging import StagedFolder
+from tzrec.protos.pipeline_pb2 import EasyRecConfig
+from tzrec.runtime.command import Parser, run, split_names
+from tzrec.runtime.errors import UserError
+from tzrec.runtime.progress import say
+from tzrec.runtime.world import World
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = Parser("tzrec.export", __doc__)
+    parser.add_argument("--pipeline_config_path", required=True, help="model_dir/pipeline.config")
+    parser.add_argument("--export_dir", required=True, help="a folder that does not exist yet")
+    parser.add_argument(
+        "--checkpoint_path",
+        help="a checkpoint; by default the newest in model_dir, or the best with exporter_type: best",
+    )
+    parser.add_argument("--asset_files", help="files to copy into each exported folder, comma separated")
+    arguments = parser.parse_args(argv)
+    pipeline = prepare(arguments.pipeline_config_path).message
+    assets = [Path(name) for name in split_names(arguments.asset_files)]
+    if lost := [str(asset) for asset in assets if not asset.is_file()]:
+        raise UserError(f"--asset_files: {', '.join(lost)} is no file")
+    world = World.from_environment()
+    # One process has all to do. The others must not look at export_dir, which it is making.
+    if world.is_first:
+        folder = StagedFolder(arguments.export_dir, "--export_dir", World())
+        export(pipeline, arguments.checkpoint_path, assets, folder)
+
+
+def export(
+    pipeline: EasyRecConfig, checkpoint_path: str | None, assets: list[Path], folder: StagedFolder
+) -> None:
+    """Writes both towers of a checkpoint into the folder.
+
+    Raises:
+        UserError: no checkpoint, or one that does not fit the configuration.
+    """
+    from tzrec.serving.bundle import write_bundle
+    from tzrec.serving.split import load_model, split
+
+    chosen = choose(pipeline, checkpoint_path)
+    model = load_model(pipeline, chosen)
+    folder.begin()
+    for name, tower in split(pipeline, model).items():
+        write_bundle(folder.path / name, tower, pipeline, assets)
+    folder.finish()
+    say(World(), f"exported {chosen} to {folder.final / 'user'} and {folder.final / 'item'}")
+
+
+def choose(pipeline: EasyRecConfig, checkpoint_path: str | None) -> Path:
+    """The checkpoint that is named, else the best or the newest as the configuration says."""
+    from tzrec.training import checkpoint
+
+    config = pipeline.export_config
+    if not checkpoint_path and config.exporter_type == "best":
+        found = checkpoint.best(
+            pipeline.model_dir, config.best_exporter_metric, config.metric_larger_is_better
+        )
+        if found:
+            return found
+    return checkpoint.find(pipeline.model_dir, checkpoint_path)
+
+
+if __name__ == "__main__":
+    run("tzrec.export", main)

@@ -1,0 +1,1 @@
+"""The exported bundle: made from a checkpoint, and run."""

@@ -1,0 +1,164 @@
+"""An exported tower over a table: reading, running and writing overlap."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tzrec.datasets.build import compute_all, worker_count
+from tzrec.datasets.loader import Loader
+from tzrec.datasets.parquet import ParquetTable
+from tzrec.datasets.staging import StagedFolder
+from tzrec.features.feature import Dense, Sparse, outside_lines
+from tzrec.runtime.errors import UserError, missing_columns
+from tzrec.runtime.processes import gather
+from tzrec.runtime.progress import bar, duration, say
+from tzrec.runtime.world import World
+from tzrec.serving.bundle import Bundle
+
+ALL_COLUMNS = "ALL_COLUMNS"
+DEBUG_COLUMN = "debug_features"
+
+
+class Predictor:
+    """Turns the rows of a table into a table of outputs.
+
+    Args:
+        bundle: the exported tower.
+        paths: of the table.
+        reserved: input columns to keep; ["ALL_COLUMNS"] keeps all.
+        outputs: of the model, to write.
+        world: the place of this process.
+        batch_size: rows at a time.
+        threads: threads that compute features and run the model side by side; 0 chooses.
+        debug: add what each feature was computed to.
+
+    Raises:
+        UserError: columns that are not in the table, or a name that would stand twice.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        paths: str,
+        reserved: Sequence[str],
+        outputs: Sequence[str],
+        world: World,
+        batch_size: int,
+        threads: int = 0,
+        debug: bool = False,
+    ) -> None:
+        self.bundle, self.outputs, self.world, self.debug = bundle, list(outputs), world, debug
+        flag = "--predict_input_path"
+        everything = ParquetTable(paths, flag=flag)
+        present = everything.schema.names
+        self.reserved = present if list(reserved) == [ALL_COLUMNS] else list(reserved)
+        inputs = [feature.column for feature in bundle.features]
+        wanted = list(dict.fromkeys([*inputs, *self.reserved]))
+        if lost := [name for name in wanted if name not in present]:
+            raise missing_columns(str(everything.files[0]), lost, present)
+        if twice := sorted(set(self.reserved) & {*self.outputs, *([DEBUG_COLUMN] if debug else [])}):
+            raise UserError(f"--reserved_columns: {', '.join(twice)} is also the name of an output")
+        self.loader: Loader[pa.RecordBatch] = Loader(
+            everything.select(wanted),
+            world,
+            self._make,
+            batch_size,
+            threads or worker_count(bundle.pipeline.data_config.num_workers, world),
+        )
+
+    def _make(self, rows: pa.RecordBatch, epoch: int, step: int) -> pa.RecordBatch:
+        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+        computed = compute_all(self.bundle.features, columns)
+        vectors = self.bundle.vectors(computed)
+        made = {name: list_column(vectors[name].numpy()) for name in self.outputs}
+        if self.debug:
+            made[DEBUG_COLUMN] = pa.array(explain(computed, rows.num_rows))
+        return pa.RecordBatch.from_pydict(made | {name: columns[name] for name in self.reserved})
+
+    def run(self, folder: StagedFolder, steps: int | None = None, profile: bool = False) -> int:
+        """Writes part-{rank}.parquet; returns the rows of all ranks. Collective.
+
+        Args:
+            folder: where the parts go.
+            steps: stop after so many batches of each process.
+            profile: write a trace beside the folder.
+        """
+        started = time.perf_counter()
+        folder.begin()
+        try:
+            with ExitStack() as stack:
+                if profile:
+                    stack.enter_context(_trace(f"{folder.final}.trace-{self.world.rank}.json"))
+                rows = self._write(folder, steps)
+        except BaseException:
+            folder.give_up()
+            raise
+        for line in outside_lines(self.bundle.features):
+            print(f"rank {self.world.rank}: {line}", flush=True)
+        total = sum(gather(self.world, rows))
+        folder.finish()
+        seconds = time.perf_counter() - started
+        say(
+            self.world,
+            f"wrote {total} rows to {folder.final} in {duration(seconds)}, {total / seconds:.0f} rows/s",
+        )
+        return total
+
+    def _write(self, folder: StagedFolder, steps: int | None) -> int:
+        schema = self._make(pa.RecordBatch.from_pylist([], self.loader.table.schema), 0, 0).schema
+        whole = int(self.loader.sizes[:steps].sum()) * self.world.size
+        written = 0
+        with (
+            bar(self.world, whole, "rows", "predict") as progress,
+            # Vectors do not repeat: a dictionary of them would only cost time.
+            pq.ParquetWriter(
+                folder.path / f"part-{self.world.rank}.parquet", schema, use_dictionary=self.reserved
+            ) as writer,
+        ):
+            for batch in self.loader.batches(stop=steps):
+                writer.write_batch(batch)
+                written += batch.num_rows
+                progress.update(batch.num_rows * self.world.size)
+        return written
+
+
+def list_column(vectors: np.ndarray) -> pa.ListArray:
+    """float32 [N, D] as an Arrow list column of N rows, without a copy."""
+    rows, width = vectors.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(vectors).reshape(-1))
+
+
+def explain(computed: Mapping[str, Sparse | Dense], rows: int) -> list[str]:
+    """What every feature is in each row, as JSON; for looking, not for speed."""
+    by_row: list[dict[str, Any]] = [{} for _ in range(rows)]
+    for name, feature in computed.items():
+        if isinstance(feature, Sparse):
+            parts = np.split(feature.values, np.cumsum(feature.lengths)[:-1]) if rows else []
+        else:
+            parts = list(feature.values)
+        for row, values in zip(by_row, parts, strict=True):
+            row[name] = values.tolist()
+    return [json.dumps(row) for row in by_row]
+
+
+class _trace:  # noqa: N801 - used like a function in a with statement
+    """Profiles what happens inside and writes it as a Chrome trace."""
+
+    def __init__(self, path: str) -> None:
+        from torch.profiler import profile
+
+        self.path, self.profiler = path, profile()
+
+    def __enter__(self) -> None:
+        self.profiler.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.profiler.__exit__(*error)
+        self.profiler.export_chrome_trace(self.path)

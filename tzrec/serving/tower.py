@@ -1,0 +1,65 @@
+"""One tower for serving: a dictionary of tensors in, a dictionary of vectors out.
+
+It is plain torch, so that the TorchScript file needs nothing of this package. The input holds
+`{feature}.values` (int64 [V] ids, or float32 [R, D] numbers) and, for ids, `{feature}.lengths`
+(integers [R]).
+"""
+
+from collections.abc import Sequence
+from typing import Dict  # noqa: UP035 - TorchScript does not know the built-in one in traced code
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tzrec.features.feature import Feature, IdFeature
+from tzrec.modules.mlp import Tower
+
+
+@torch.fx.wrap
+def pool(weight: Tensor, values: Tensor, lengths: Tensor, mean: bool) -> Tensor:
+    """Sums or averages the table rows of each row's ids: float32 [R, D]; no id gives zeros."""
+    offsets = torch.zeros(lengths.size(0) + 1, dtype=torch.long, device=values.device)
+    torch.cumsum(lengths, dim=0, out=offsets[1:])
+    mode = "mean" if mean else "sum"
+    return functional.embedding_bag(values, weight, offsets, mode=mode, include_last_offset=True)
+
+
+class ServingTower(nn.Module):
+    """The embeddings and layers of one tower.
+
+    Args:
+        features: of the tower, in the order of its input.
+        tables: weight of every table that they look up, float32 [rows, dim].
+        tower: its layers.
+        output: the name of the vectors.
+    """
+
+    def __init__(
+        self, features: Sequence[Feature], tables: Dict[str, Tensor], tower: Tower, output: str
+    ) -> None:
+        super().__init__()
+        self.features = list(features)
+        self.tables = nn.ParameterDict(
+            {name: nn.Parameter(weight, requires_grad=False) for name, weight in tables.items()}
+        )
+        self.tower = tower
+        self.output = output
+
+    def forward(self, data: Dict[str, Tensor], device: torch.device) -> Dict[str, Tensor]:
+        """Vectors float32 [R, D] under the name of the output."""
+        parts = []
+        for feature in self.features:
+            values = data[f"{feature.name}.values"].to(device)
+            if isinstance(feature, IdFeature):
+                lengths = data[f"{feature.name}.lengths"].to(device)
+                table = self.tables[feature.table.name]
+                parts.append(pool(table, values, lengths, feature.pooling == "mean"))
+            else:
+                parts.append(values)
+        return {self.output: self.tower(torch.cat(parts, dim=1))}
+
+
+def script(tower: ServingTower) -> torch.jit.ScriptModule:
+    """The tower as TorchScript: traced, which unrolls its features, then compiled."""
+    return torch.jit.script(torch.fx.symbolic_trace(tower.eval()))

@@ -1,0 +1,146 @@
+"""Trains a model, saves checkpoints, evaluates at each of them and at the end.
+
+    torchrun --nnodes=1 --nproc-per-node=2 -m tzrec.train_eval \\
+        --pipeline_config_path configs/dssm_taobao_local.config \\
+        --train_input_path 'data/taobao_data_recall_train/*.parquet' \\
+        --eval_input_path 'data/taobao_data_recall_eval/*.parquet' \\
+        --model_dir experiments/dssm_taobao_local \\
+        --edit_config_json '{"data_config.negative_sampler.input_path":"data/taobao_ad_feature_gl"}'
+
+Runs as plain `python -m tzrec.train_eval` too. Ends with the last checkpoint in model_dir.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tzrec.config import prepare, to_text
+from tzrec.datasets.files import expand
+from tzrec.protos.pipeline_pb2 import EasyRecConfig
+from tzrec.runtime.command import Parser, run
+from tzrec.runtime.errors import UserError
+from tzrec.runtime.progress import duration, say
+from tzrec.runtime.world import World
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser("tzrec.train_eval", __doc__)
+    parser.add_argument("--pipeline_config_path", required=True, help="configuration, .config or .json")
+    parser.add_argument("--train_input_path", help="training table; instead of the configuration's")
+    parser.add_argument("--eval_input_path", help="evaluation table; instead of the configuration's")
+    parser.add_argument("--model_dir", help="where checkpoints go; instead of the configuration's")
+    parser.add_argument("--edit_config_json", help='changes to the configuration: {"path": value, ...}')
+    parser.add_argument("--continue_train", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--fine_tune_checkpoint", help="a checkpoint whose parameters to begin with")
+    parser.add_argument(
+        "--ignore_restore_optimizer",
+        action="store_true",
+        help="take only the parameters of a checkpoint, not the state of its optimizers",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    arguments = parse(argv)
+    loaded = prepare(
+        arguments.pipeline_config_path,
+        edits=arguments.edit_config_json,
+        overrides={
+            "train_input_path": arguments.train_input_path,
+            "eval_input_path": arguments.eval_input_path,
+            "model_dir": arguments.model_dir,
+            "train_config.fine_tune_checkpoint": arguments.fine_tune_checkpoint,
+        },
+        for_training=True,
+    )
+    pipeline = loaded.message
+    # Cheap mistakes are told before the second that importing torch takes.
+    for flag in ("train_input_path", "eval_input_path"):
+        expand(getattr(pipeline, flag), (".parquet",), flag)
+    if pipeline.data_config.HasField("negative_sampler"):
+        expand(pipeline.data_config.negative_sampler.input_path, flag="negative_sampler.input_path")
+    train(
+        pipeline,
+        World.from_environment(),
+        arguments.continue_train,
+        not arguments.ignore_restore_optimizer,
+    )
+
+
+def train(pipeline: EasyRecConfig, world: World, continue_train: bool, restore_optimizer: bool) -> None:
+    """Trains as the configuration says. Collective.
+
+    Raises:
+        UserError: a model_dir that holds a checkpoint although the run is to start anew, a
+            checkpoint that does not fit, or what the parts raise.
+    """
+    from tzrec.datasets.build import build_loader
+    from tzrec.runtime.processes import barrier, leave_group
+    from tzrec.training import checkpoint
+    from tzrec.training.build import Session, build_plan
+    from tzrec.training.loop import Trainer, restore
+
+    started = time.perf_counter()
+    model_dir = Path(pipeline.model_dir)
+    newest = checkpoint.newest(model_dir)
+    if newest and not continue_train:
+        raise UserError(
+            f"{model_dir}: already holds {newest.name}; give --continue_train to go on from it, "
+            "or another --model_dir"
+        )
+    origin = pipeline.train_config.fine_tune_checkpoint
+    fine_tuned = checkpoint.find(origin, origin) if origin and not newest else None
+    session = Session.begin(pipeline, world)
+    layout = session.towers.layout
+    data = pipeline.data_config
+    batches = build_loader(data, layout, world, pipeline.train_input_path)
+    test = build_loader(data, layout, world, pipeline.eval_input_path, evaluation=True)
+    # Every rank has come this far: what follows writes.
+    barrier(world)
+    checkpoint.remove_cut_off(model_dir, world)
+    position = checkpoint.Position(
+        table_rows=batches.table.num_rows, world=world.size, batch_size=data.batch_size
+    )
+    optimizers = session.optimizers if restore_optimizer else None
+    if newest:
+        saved = restore(newest, session.model, optimizers).position
+        position = saved.carried_to(position, batches.steps)
+        say(world, f"going on from {newest} at step {position.step}")
+    elif fine_tuned:
+        restore(fine_tuned, session.model, optimizers)
+        say(world, f"beginning with the parameters of {fine_tuned}")
+    if world.is_first:
+        model_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint.replace_text(model_dir / "pipeline.config", to_text(pipeline))
+    trainer = Trainer(
+        model=session.model,
+        optimizers=session.optimizers,
+        objective=session.objective,
+        train=batches,
+        test=test,
+        features=session.features,
+        plan=build_plan(pipeline),
+        model_dir=model_dir,
+        world=world,
+        device=session.device,
+        position=position,
+    )
+    say(
+        world,
+        f"training on {batches.table.num_rows} rows, {batches.steps} steps a pass, {trainer.last_step} steps "
+        f"in all, {world.size} processes on {session.device.type}",
+    )
+    first = position.step
+    last = trainer.run()
+    seconds = time.perf_counter() - started
+    say(
+        world,
+        f"done: {trainer.position.step - first} steps in {duration(seconds)}, checkpoint {last}"
+        + "".join(f", {name} {value:.4f}" for name, value in trainer.metrics.items()),
+    )
+    leave_group()
+
+
+if __name__ == "__main__":
+    run("tzrec.train_eval", main)

@@ -1,0 +1,1 @@
+"""Optimizers, schedules, sharding, the loop, evaluation, checkpoints."""

@@ -1,0 +1,93 @@
+"""The border: a pipeline configuration becomes a model on its device, a plan and an objective."""
+
+from dataclasses import dataclass
+
+import torch
+from torchrec.distributed.model_parallel import DistributedModelParallel
+
+from tzrec.features.build import build_features
+from tzrec.features.feature import Feature
+from tzrec.models.build import TwoTowers, build_model, tower_features
+from tzrec.protos.pipeline_pb2 import EasyRecConfig
+from tzrec.runtime.world import World
+from tzrec.training.evaluate import Objective
+from tzrec.training.loop import Plan
+from tzrec.training.optimizer import Optimizers, build_dense, build_fused
+from tzrec.training.schedule import build_schedule
+from tzrec.training.sharding import choose_device, join, shard
+
+
+@dataclass
+class Session:
+    """A sharded model with all that training and evaluation share.
+
+    Attributes:
+        world, device: where this process runs.
+        features: all features that the towers read.
+        towers: the features of each tower.
+        model: sharded.
+        optimizers: of the model.
+        objective: loss and metrics.
+    """
+
+    world: World
+    device: torch.device
+    features: list[Feature]
+    towers: TwoTowers
+    model: DistributedModelParallel
+    optimizers: Optimizers
+    objective: Objective
+
+    @classmethod
+    def begin(cls, pipeline: EasyRecConfig, world: World) -> "Session":
+        """Joins the process group and builds everything. Collective."""
+        device = choose_device(world)
+        train = pipeline.train_config
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = train.cudnn_allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = train.cuda_matmul_allow_tf32
+        towers = tower_features(pipeline, build_features(pipeline.feature_configs, pipeline.data_config))
+        features = list({feature.name: feature for feature in (*towers.user, *towers.item)}.values())
+        model = build_model(pipeline, towers, table_device="meta")
+        join(device)
+        sharded = shard(model, world, device, build_fused(train.sparse_optimizer))
+        optimizers = Optimizers(
+            sharded,
+            build_dense(train.dense_optimizer),
+            build_schedule(train.sparse_optimizer),
+            build_schedule(train.dense_optimizer),
+        )
+        return cls(world, device, features, towers, sharded, optimizers, build_objective(pipeline))
+
+
+def build_objective(pipeline: EasyRecConfig) -> Objective:
+    """Loss and metrics of a validated configuration."""
+    smoothing = [
+        loss.softmax_cross_entropy.label_smoothing
+        for loss in pipeline.model_config.losses
+        if loss.HasField("softmax_cross_entropy")
+    ]
+    top_ks = [
+        metric.recall_at_k.top_k for metric in pipeline.model_config.metrics if metric.HasField("recall_at_k")
+    ]
+    return Objective(smoothing[0] if smoothing else 0.0, top_ks)
+
+
+def build_plan(pipeline: EasyRecConfig) -> Plan:
+    """When the run of a validated configuration logs, saves and ends."""
+    train, evaluation, export = pipeline.train_config, pipeline.eval_config, pipeline.export_config
+    by_epoch_only = train.save_checkpoints_epochs and not train.HasField("save_checkpoints_steps")
+    return Plan(
+        num_steps=train.num_steps,
+        num_epochs=train.num_epochs,
+        save_steps=0 if by_epoch_only else train.save_checkpoints_steps,
+        save_epochs=train.save_checkpoints_epochs,
+        log_steps=max(train.log_step_count_steps, 1),
+        keep=train.keep_checkpoint_max,
+        best_metric=export.best_exporter_metric if export.exporter_type == "best" else "",
+        larger_is_better=export.metric_larger_is_better,
+        eval_steps=evaluation.num_steps,
+        eval_log_steps=evaluation.log_step_count_steps,
+        tensorboard=train.use_tensorboard,
+        summaries=tuple(train.tensorboard_summaries) or ("loss", "learning_rate"),
+    )
