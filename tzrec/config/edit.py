@@ -7,6 +7,7 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from tzrec.config.bind import bind, is_map, is_null
 from tzrec.config.edit_path import EditError, Target, parse_path, resolve, split_outside
 from tzrec.config.json_text import read_json
+from tzrec.config.scalars import found
 from tzrec.config.text import read_text
 from tzrec.config.tree import Block, Entry, Items, Position, Scalar, Value, shown, together
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
@@ -141,9 +142,11 @@ def _list(field: Field, value: Value) -> tuple[list[Value], bool]:
         parsed = _text_value(field, value.text)
         if isinstance(parsed, Items):
             return parsed.values, False
-    got = value.text if isinstance(value, Scalar) else "a block"
+    got = found(value) if isinstance(value, Block) else value.text
+    if isinstance(value, Scalar) and field.cpp_type == Field.CPPTYPE_STRING:
+        got = shown(got)
     raise EditError(
-        f"{field.name} is repeated: give a list such as [{shown(got)}], or choose one as {field.name}[0]"
+        f"{field.name} is repeated: give a list such as [{got}], or choose one as {field.name}[0]"
     )
 
 

@@ -121,8 +121,22 @@ def _targets(places: list[tuple[Any, str]], segment: Segment) -> list[Target]:
             chosen = _select(field, getattr(parent, field.name), segment.selector, where)
             targets += [Target(parent, field, i, f"{where}[{i}]") for i in chosen]
     if not targets:
-        raise EditError(f"{segment} matches nothing")
+        raise EditError(f"{segment} matches nothing{_near_value(places, segment)}")
     return targets
+
+
+def _near_value(places: list[tuple[Any, str]], segment: Segment) -> str:
+    """The nearest text for a condition `sub.path=text` that holds nowhere."""
+    condition = _CONDITION.fullmatch(segment.selector or "")
+    if not condition or condition[2] != "=":
+        return ""
+    steps, present = condition[1].split("."), []
+    for parent, _ in places:
+        for element in getattr(parent, segment.name):
+            for step in steps:
+                element = getattr(element, step)
+            present.append(str(element))
+    return nearest(condition[3], present)
 
 
 def _enter(target: Target) -> Any:

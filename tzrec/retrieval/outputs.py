@@ -1,10 +1,10 @@
-"""Folders and files that appear under their final names only when they are whole."""
+"""Where results go: places that can be written, and files that change their names together."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from tzrec.datasets.staging import StagedFolder
 from tzrec.runtime.errors import UserError
 
 
@@ -27,52 +27,6 @@ def local_folder(path: str, flag: str) -> Path:
     return folder
 
 
-class StagedFolder:
-    """A folder that is filled under a hidden name beside its own, then renamed.
-
-    Args:
-        path: as the user gives it.
-        flag: what to call it in an error.
-
-    Raises:
-        UserError: it holds something already.
-    """
-
-    def __init__(self, path: str, flag: str) -> None:
-        self.final = local_folder(path, flag)
-        if self.final.is_dir() and any(self.final.iterdir()):
-            raise UserError(f"{flag}: {path} holds something already; give a new folder or empty this one")
-        self.staging = self.final
-        self._made: list[Path] = []
-
-    def name(self, token: str) -> None:
-        """Settles the hidden name; every rank gives the same token, which no other run has."""
-        self.staging = self.final.with_name(f".{self.final.name}.{token}")
-
-    def begin(self) -> None:
-        """Makes the hidden folder; one process does it for all, after `name`."""
-        folder, missing = self.staging, []
-        while not folder.exists():
-            missing.append(folder)
-            folder = folder.parent
-        self.staging.mkdir(parents=True)
-        self._made = missing
-
-    def publish(self) -> None:
-        """Gives the folder its name; one process does it when all have written."""
-        os.replace(self.staging, self.final)
-        self._made = []
-
-    def discard(self) -> None:
-        """Removes what `begin` made, if it is still there; for the process that called it."""
-        if self._made:
-            shutil.rmtree(self.staging, ignore_errors=True)
-            for folder in self._made[1:]:
-                if not any(folder.iterdir()):
-                    folder.rmdir()
-            self._made = []
-
-
 def apart(folders: Sequence[StagedFolder]) -> None:
     """Refuses outputs of which one is, or lies within, another.
 
@@ -81,8 +35,8 @@ def apart(folders: Sequence[StagedFolder]) -> None:
     """
     for one in folders:
         for other in folders:
-            if one is not other and other.final.is_relative_to(one.final):
-                raise UserError(f"{other.final} is or lies within {one.final}; give two folders apart")
+            if one is not other and other.final.absolute().is_relative_to(one.final.absolute()):
+                raise UserError(f"{other.flag}: {other.final} is or lies within {one.final} of {one.flag}")
 
 
 def replace_together(pairs: Sequence[tuple[Path, Path]]) -> None:

@@ -11,7 +11,6 @@ One process: `python -m tzrec.tools.hitrate` with the same flags. Vectors are li
 or text joined by "," (several vectors: by ";"). The number does not depend on the ranks.
 """
 
-import secrets
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,12 @@ import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tzrec.datasets.staging import StagedFolder
 from tzrec.retrieval.flags import only, positive
 from tzrec.retrieval.hit_rate import Tally
 from tzrec.retrieval.index import IVF_TYPES, plan_ivf
 from tzrec.retrieval.items import ItemTable, Pool, build_pool
-from tzrec.retrieval.outputs import StagedFolder, apart
+from tzrec.retrieval.outputs import apart, local_folder
 from tzrec.retrieval.sharing import agreed, build_threads, once_a_host
 from tzrec.retrieval.users import Retrieval, Scored, UserTable, details_schema, score
 from tzrec.runtime.command import Parser, run
@@ -123,7 +123,7 @@ def measure(
     def own_rows() -> Tally:
         part = None
         if details is not None:
-            path = details.staging / f"part-{world.rank}.parquet"
+            path = details.path / f"part-{world.rank}.parquet"
             part = Details(path, details_schema(users), pool.ids)
         try:
             title = "hit rate" if world.size == 1 else f"hit rate (1 of {world.size} shares)"
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> None:
     only("--writer_type", args.writer_type, "ParquetWriter")
     world = World.from_environment()
     total_out, details_out = (
-        StagedFolder(path, flag) if path else None
+        StagedFolder(str(local_folder(path, flag)), flag, world) if path else None
         for path, flag in (
             (args.total_hitrate_output, "--total_hitrate_output"),
             (args.hitrate_details_output, "--hitrate_details_output"),
@@ -171,28 +171,24 @@ def main(argv: Sequence[str]) -> None:
     )
     how = Retrieval(args.top_k, args.index_type.endswith("IP"), args.batch_size, args.topk_across_interests)
     pool = prepare_pool(world, args)
-    token = gather(world, secrets.token_hex(4))[0]
-    for folder in outputs:
-        folder.name(token)
     try:
-        if world.is_first:
-            for folder in outputs:
-                folder.begin()
-        barrier(world)
+        for folder in outputs:
+            folder.begin()
         total = measure(world, users, pool, how, details_out)
         if not total.items:
             raise UserError(
                 f"--user_gt_input: none of {users.table.num_rows} rows has ground truth in column "
                 f'"{args.gt_items_field}"; see --gt_items_field'
             )
-        if world.is_first:
-            if total_out is not None:
-                pq.write_table(pa.table({"hitrate": [total.rate]}), total_out.staging / "part-0.parquet")
-            for folder in outputs:
-                folder.publish()
-    finally:
+        if world.is_first and total_out is not None:
+            pq.write_table(pa.table({"hitrate": [total.rate]}), total_out.path / "part-0.parquet")
         for folder in outputs:
-            folder.discard()
+            folder.finish()
+    except BaseException:
+        if world.is_first:
+            for folder in outputs:
+                folder.give_up()
+        raise
     report(world, total, args.top_k)
     if world.size > 1:
         barrier(world)
