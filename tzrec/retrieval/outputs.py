@@ -1,6 +1,7 @@
 """Where results go: places that can be written, and files that change their names together."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def apart(folders: Sequence[StagedFolder]) -> None:
                 raise UserError(f"{other.flag}: {other.final} is or lies within {one.final} of {one.flag}")
 
 
+def _keep(final: Path, old: Path) -> None:
+    try:
+        os.link(final, old)
+    except OSError:  # A file system without hard links.
+        shutil.copyfile(final, old)
+
+
 def replace_together(pairs: Sequence[tuple[Path, Path]]) -> None:
     """Renames each first path to the second one; if one fails, those before it are undone.
 
@@ -51,7 +59,7 @@ def replace_together(pairs: Sequence[tuple[Path, Path]]) -> None:
             old = None
             if final.exists():
                 old = written.with_name(written.name + ".old")
-                os.link(final, old)
+                _keep(final, old)
             undo.append((final, old))
             os.replace(written, final)
     except BaseException:
