@@ -21,7 +21,7 @@ def rows(table: pa.Table, *names: str) -> list[tuple]:
 
 def negatives(path: Path) -> list[tuple[int, float, list[str]]]:
     """(id, weight, attributes) of a negative table; checks its header."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    header, *lines = path.read_bytes().decode().removesuffix("\n").split("\n")
     assert header == "id:int64\tweight:float\tattrs:string"
     parsed = [line.split("\t") for line in lines]
     return [(int(key), float(weight), attributes.split("\x02")) for key, weight, attributes in parsed]

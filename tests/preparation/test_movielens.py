@@ -96,7 +96,8 @@ def test_configuration(written):
     pipeline = config(written / "pipeline.config")
     made = features(pipeline)
     assert list(made) == [
-        "user_id", "gender", "age", "occupation", "zip_prefix", "history", "item_id", "genres", "release_year",
+        "user_id", "gender", "age", "occupation", "zip_prefix", "history",
+        "item_id", "genres", "release_year",
     ]  # fmt: skip
     assert made["user_id"].num_buckets == 5
     assert made["item_id"].num_buckets == made["history"].num_buckets == 14

@@ -89,9 +89,14 @@ def test_staged_leaves_nothing_after_a_failure(tmp_path, inside):
     final = tmp_path / "out"
     if inside:
         final.mkdir()
-    with pytest.raises(KeyError), staged(str(final)) as folder:
-        (folder / "a").write_text("x")
-        raise KeyError
+
+    def fail():
+        with staged(str(final)) as folder:
+            (folder / "a").write_text("x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert list(final.iterdir()) == [] if inside else list(tmp_path.iterdir()) == []
 
 

@@ -152,8 +152,8 @@ def test_another_header_is_refused(tmp_path):
 def test_no_click_to_train_on(tmp_path):
     with pytest.raises(UserError, match="no click of 2017-05-06 to 2017-05-12"):
         prepare(tmp_path, raw_sample=[SAMPLE[0], SAMPLE[2]])
+    write_source(tmp_path / "other", raw_sample=SAMPLE[:2])
     with pytest.raises(UserError, match="no click of 2017-05-13"):
-        write_source(tmp_path / "other", raw_sample=SAMPLE[:2])
         taobao.write(tmp_path / "out", "x", str(tmp_path / "other"), 0.0)
 
 

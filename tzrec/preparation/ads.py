@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from tzrec.preparation.config_text import Feature, Paths, Recipe, pipeline_text
 
-# A column and how many buckets it has in the real data: its largest value plus one, except
-# that the columns before occupation keep a spare bucket or two, as the tutorial has them.
+# A column and how many buckets it has for the real data, as the tutorial's configuration says.
 USER_BUCKETS = {
     "user_id": 1141730,
     "cms_segid": 98,
@@ -30,8 +29,7 @@ ITEM_BUCKETS = {
     "brand": 461498,
 }
 PID_BUCKETS = 20
-# Prices run from cents to 10^8 with half of them between 40 and 400: 50 edges, evenly spaced
-# by ratio from 1 to 10,000 and rounded, closer where most of the prices are.
+# 50 edges, evenly spaced by ratio from 1 to 10,000 and rounded, closer between 20 and 300.
 # fmt: off
 PRICE_EDGES = (
     1, 2, 3, 5, 7, 9, 12, 15, 18, 21, 25, 29, 33, 38, 43, 49, 55, 62, 69, 78, 88, 98, 108, 119, 129,

@@ -131,6 +131,7 @@ def _text(column: pa.ChunkedArray, name: str) -> pa.Array:
     if pc.any(wrong).as_py():
         found = values[pc.index(wrong, True).as_py()].as_py()
         raise UserError(
-            f"the {name} {found!r} contains a tab, a line break or \\x02, which the negative table cannot hold"
+            f"the {name} {found!r} contains a tab, a line break or \\x02, "
+            "which the negative table cannot hold"
         )
     return values

@@ -157,9 +157,9 @@ class Keyed:
         self.keys = keys[order]
         twice = np.flatnonzero(self.keys[1:] == self.keys[:-1])
         if len(twice):
-            rows = order[twice[0]], order[twice[0] + 1]
+            first, second = order[twice[0]] + 2, order[twice[0] + 1] + 2
             raise UserError(
-                f"{path}:{rows[1] + 2}: {key} {self.keys[twice[0]]} stands there twice, first in line {rows[0] + 2}"
+                f"{path}:{second}: {key} {self.keys[twice[0]]} stands there twice, first in line {first}"
             )
         self.rows = table.take(pa.array(order)).combine_chunks()
 
@@ -212,7 +212,8 @@ def read_clicks(path: Path) -> Clicks:
         coded = clicked["pid"].dictionary_encode()
         kept.append(pa.Table.from_batches([clicked.drop_columns(["pid"]).append_column("pid", coded)]))
     if not kept:
-        return Clicks(*[np.zeros(0, np.int64)] * 3, np.zeros(0, np.int32), pa.array([], pa.string()))
+        none = np.zeros(0, np.int64)
+        return Clicks(none, none, none, np.zeros(0, np.int32), pa.array([], pa.string()))
     table = pa.concat_tables(kept).unify_dictionaries().combine_chunks()
     pid = table["pid"].combine_chunks()
     return Clicks(

@@ -128,8 +128,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     wrong = [character for character in FORBIDDEN if character in flags.output_dir]
     if wrong:
         raise UserError(
-            f"--output_dir: {flags.output_dir!r} contains {wrong[0]!r}, which has a meaning of its own in the "
-            "paths of a configuration; give another name"
+            f"--output_dir: {flags.output_dir!r} contains {wrong[0]!r}, which has a meaning of its own in "
+            "the paths of a configuration; give another name"
         )
     flags.source = source
     return flags
