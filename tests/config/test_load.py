@@ -130,7 +130,7 @@ def test_mutated_text_is_a_user_error_or_what_protobuf_reads(data):
     try:
         message = load(text)
     except UserError as error:
-        assert "a.config" in str(error)
+        assert "a.config" in str(error)  # noqa: PT017 (either outcome is fine)
     else:
         assert canon(text_format.Parse(text, EasyRecConfig())) == canon(message)
 
@@ -156,7 +156,7 @@ def test_any_bytes_are_read_or_refused(raw, name):
     try:
         load_pipeline(name)
     except UserError as error:
-        assert name in str(error)
+        assert name in str(error)  # noqa: PT017 (either outcome is fine)
 
 
 @pytest.mark.parametrize("text", ["a{" * 5000, "a:[" * 5000, "a<" * 5000, "{" * 5000, "a: " + "9" * 10000])

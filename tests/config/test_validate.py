@@ -52,7 +52,7 @@ def test_a_good_one_has_nothing_to_say(loaded):
         ("output_dim: 4", "output_dim: 4 temperature: 0", "a.config:37:19: temperature must be greater than 0"),
         ("num_epochs: 1\n}", 'num_epochs: 1\n}\nexport_config { exporter_type: "best" }', 'a.config:9:1: best_exporter_metric "auc" is not evaluated; the metrics are: recall@5'),
         (USER, "", 'a.config:22:1: an empty block: name a feature, such as id_feature { ... }'),
-        (USER, USER.replace("user_id", "item_id", 1), "2 errors in a.config:"),
+        (USER, USER.replace("user_id", "item_id", 1), "3 errors in a.config:"),
     ],
 )  # fmt: skip
 def test_one_mistake(written, old, new, line):
