@@ -15,9 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tzrec.config import prepare, to_text
+from tzrec.config import Loaded, check_sparse_optimizer, prepare, to_text
 from tzrec.datasets.files import expand
-from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import duration, say
@@ -50,25 +49,28 @@ def main(argv: Sequence[str]) -> None:
             "train_input_path": arguments.train_input_path,
             "eval_input_path": arguments.eval_input_path,
             "model_dir": arguments.model_dir,
-            "train_config.fine_tune_checkpoint": arguments.fine_tune_checkpoint,
+            "fine_tune_checkpoint": arguments.fine_tune_checkpoint,
         },
         for_training=True,
     )
     pipeline = loaded.message
+    world = World.from_environment()
+    for note in loaded.notes:
+        say(world, note)
     # Cheap mistakes are told before the second that importing torch takes.
     for flag in ("train_input_path", "eval_input_path"):
         expand(getattr(pipeline, flag), (".parquet",), flag)
     if pipeline.data_config.HasField("negative_sampler"):
         expand(pipeline.data_config.negative_sampler.input_path, flag="negative_sampler.input_path")
     train(
-        pipeline,
-        World.from_environment(),
+        loaded,
+        world,
         arguments.continue_train,
         not arguments.ignore_restore_optimizer,
     )
 
 
-def train(pipeline: EasyRecConfig, world: World, continue_train: bool, restore_optimizer: bool) -> None:
+def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer: bool) -> None:
     """Trains as the configuration says. Collective.
 
     Raises:
@@ -80,8 +82,11 @@ def train(pipeline: EasyRecConfig, world: World, continue_train: bool, restore_o
     from tzrec.training import checkpoint
     from tzrec.training.build import Session, build_plan
     from tzrec.training.loop import Trainer, restore
+    from tzrec.training.sharding import choose_device
 
     started = time.perf_counter()
+    pipeline = loaded.message
+    check_sparse_optimizer(loaded, choose_device(world).type)
     model_dir = Path(pipeline.model_dir)
     newest = checkpoint.newest(model_dir)
     if newest and not continue_train:

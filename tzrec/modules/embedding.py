@@ -40,13 +40,17 @@ def parse_init_fn(text: str) -> Callable[[Tensor], Tensor] | None:
 
 def collection(features: Sequence[IdFeature], device: torch.device) -> EmbeddingBagCollection | None:
     """One table for each table name, looked up by the features that name it; None without features."""
-    # A table pools one way, so features that share it and pool differently need one name each
-    # in TorchRec's eyes; the configuration refuses that (features agree on their table).
     by_table: dict[str, list[IdFeature]] = {}
     for feature in features:
         by_table.setdefault(feature.table.name, []).append(feature)
     if not by_table:
         return None
+    for name, sharing in by_table.items():
+        if len({feature.pooling for feature in sharing}) > 1:
+            raise UserError(
+                f'embedding_name "{name}": {", ".join(feature.name for feature in sharing)} share it and '
+                "have different pooling, which is not built in this version; give them one pooling"
+            )
     configs = [
         EmbeddingBagConfig(
             name=name,

@@ -6,7 +6,6 @@ It is plain torch, so that the TorchScript file needs nothing of this package. T
 """
 
 from collections.abc import Sequence
-from typing import Dict  # noqa: UP035 - TorchScript does not know the built-in one in traced code
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ class ServingTower(nn.Module):
     """
 
     def __init__(
-        self, features: Sequence[Feature], tables: Dict[str, Tensor], tower: Tower, output: str
+        self, features: Sequence[Feature], tables: dict[str, Tensor], tower: Tower, output: str
     ) -> None:
         super().__init__()
         self.features = list(features)
@@ -46,7 +45,7 @@ class ServingTower(nn.Module):
         self.tower = tower
         self.output = output
 
-    def forward(self, data: Dict[str, Tensor], device: torch.device) -> Dict[str, Tensor]:
+    def forward(self, data: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
         """Vectors float32 [R, D] under the name of the output."""
         parts = []
         for feature in self.features:

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from torchrec.distributed.model_parallel import DistributedModelParallel
+from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from tzrec.datasets.batch import Batch
 from tzrec.datasets.loader import Loader
 from tzrec.features.feature import Feature, outside_lines
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.processes import gather
 from tzrec.runtime.progress import duration, say
 from tzrec.runtime.world import World
 from tzrec.training import checkpoint
@@ -142,6 +144,7 @@ class Trainer:
 
     def _save_and_evaluate(self) -> int:
         """Saves first: an evaluation that fails costs no training."""
+        check_replicas(self.model, self.world)
         facts = Facts(replace(self.position), describe_plan(self.model))
         tensors = state_of(self.model, self.optimizers)
         saved = checkpoint.save(self.model_dir, tensors, facts, self.world)
@@ -167,6 +170,7 @@ class Trainer:
                 if self.board:
                     self.board.evaluation(self.metrics, self.position.step)
         self._thin_out()
+        self.log.restart_clock()
         return self.position.step
 
     def _thin_out(self) -> None:
@@ -193,6 +197,11 @@ class StepLog:
         self.rows = self.steps = 0
         self.loss = torch.zeros(2, dtype=torch.float64)
         self.since = time.perf_counter()
+
+    def restart_clock(self) -> None:
+        """After a checkpoint and its evaluation, so that the rate is that of training."""
+        self.since = time.perf_counter()
+        self.rows = 0
 
     def add(self, rows: int, loss: torch.Tensor, weight: torch.Tensor) -> None:
         self.rows += rows
@@ -270,6 +279,22 @@ def restore(folder: Path, model: DistributedModelParallel, optimizers: Optimizer
     if optimizers is not None:
         optimizers.combined.load_state_dict(tensors["optimizer"])
     return checkpoint.read_facts(folder)
+
+
+def check_replicas(model: DistributedModelParallel, world: World) -> None:
+    """The dense layers must be the same on every rank, to the bit. Collective.
+
+    Cheap beside a save, and the only sign when gradients are not averaged: every rank then
+    trains a model of its own, and the losses look as they should.
+    """
+    sums = [
+        parameter.detach().double().sum().item()
+        for _, parameter in in_backward_optimizer_filter(model.named_parameters())
+    ]
+    if any(other != sums for other in gather(world, sums)):
+        raise RuntimeError(
+            "the dense parameters differ between the processes: their gradients are not averaged"
+        )
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

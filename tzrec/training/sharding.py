@@ -1,5 +1,7 @@
 """The model over the processes: tables divided by TorchRec's planner, dense layers replicated."""
 
+import logging
+import warnings
 from typing import cast
 
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import ParameterConstraints
 from torchrec.distributed.types import ModuleSharder, ShardingEnv, ShardingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
@@ -21,6 +24,12 @@ from tzrec.training.optimizer import FusedOptimizer
 # is then ignored in silence. Not row-wise: it needs batches of one size on all ranks. Not
 # column-wise: rows of the usual 16 floats are too short to be cut.
 SHARDING = [ShardingType.TABLE_WISE.value]
+
+# What the libraries say to their own developers, by name; each is about a call inside TorchRec.
+logging.getLogger("torchrec.distributed.planner.types").setLevel(logging.ERROR)  # TopologyFactory
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # is_fx_tracing
+for _message in (".*`broadcast_buffers` is deprecated", ".*deprecating ShardedTensor"):
+    warnings.filterwarnings("ignore", _message, FutureWarning)
 
 
 def choose_device(world: World) -> torch.device:
@@ -62,6 +71,8 @@ def shard(
     planner = EmbeddingShardingPlanner(
         topology=topology,
         constraints={name: ParameterConstraints(sharding_types=SHARDING) for name in names},
+        # The default guesses the size of the dense layers, and warns of its own guess.
+        storage_reservation=FixedPercentageStorageReservation(0.15),
         debug=False,
     )
     sharders = [cast(ModuleSharder[nn.Module], EmbeddingBagCollectionSharder())]

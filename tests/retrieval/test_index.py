@@ -1,0 +1,199 @@
+"""One contract for every index: NumPy says what is near."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tzrec.retrieval.index import (
+    HNSW_TYPES,
+    INDEX_TYPES,
+    build,
+    load,
+    plan_hnsw,
+    plan_ivf,
+    sample_rows,
+    save,
+    search,
+)
+from tzrec.retrieval.items import ItemTable, build_pool
+from tzrec.retrieval.outputs import replace_together
+from tzrec.retrieval.witness import Witness
+from tzrec.runtime.errors import UserError
+
+DIM = 8
+
+
+def units(count, seed=0):
+    x = np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def make_plan(kind, count):
+    return plan_hnsw(kind, count, 16, 200) if kind in HNSW_TYPES else plan_ivf(kind, count, 10, 10)
+
+
+def exact(kind, vectors, queries, k):
+    """Scores [Q, k] and positions [Q, k], by NumPy alone."""
+    products = queries @ vectors.T
+    scores = (
+        -products
+        if kind.endswith("IP")
+        else (queries**2).sum(1)[:, None] - 2 * products + (vectors**2).sum(1)
+    )
+    order = np.argsort(scores, axis=1, kind="stable")[:, :k]
+    return np.abs(np.take_along_axis(scores, order, 1)), order
+
+
+@pytest.mark.parametrize("kind", INDEX_TYPES)
+class TestContract:
+    def make(self, kind, vectors):
+        return build(make_plan(kind, len(vectors)), DIM, vectors, [vectors[:50], vectors[50:]])
+
+    def test_finds_what_numpy_finds(self, kind):
+        vectors, queries = units(400), units(20, 1)
+        scores, positions = search(self.make(kind, vectors), queries, 10)
+        expected_scores, expected = exact(kind, vectors, queries, 10)
+        assert (scores.dtype, positions.dtype) == (np.float32, np.int64)
+        assert (positions == expected).mean() > 0.99
+        np.testing.assert_allclose(np.abs(scores), expected_scores, atol=1e-5)
+
+    def test_k_larger_than_the_pool_leaves_empty_slots(self, kind):
+        vectors = units(60)
+        scores, positions = search(self.make(kind, vectors), units(3, 1), 75)
+        assert scores.shape == positions.shape == (3, 75)
+        assert [sorted(row[:60]) for row in positions] == [list(range(60))] * 3
+        assert (positions[:, 60:] == -1).all()
+
+    def test_equal_vectors_are_all_found(self, kind):
+        vectors = np.concatenate([units(60), np.repeat(units(1, 7), 5, 0)])
+        _, positions = search(self.make(kind, vectors), units(1, 7), 5)
+        assert sorted(positions[0]) == [60, 61, 62, 63, 64]
+
+    def test_survives_the_file(self, kind, tmp_path):
+        index, queries = self.make(kind, units(100)), units(5, 1)
+        save(index, str(tmp_path / "index"))
+        for shared in (False, True):
+            loaded = load(str(tmp_path / "index"), shared)
+            np.testing.assert_array_equal(search(loaded, queries, 7)[1], search(index, queries, 7)[1])
+
+    def test_a_query_does_not_see_the_others(self, kind):
+        index, queries = self.make(kind, units(1000)), units(64, 1)
+        together = search(index, queries, 20)
+        for size in (1, 7, 33):
+            parts = [search(index, queries[i : i + size], 20) for i in range(0, 64, size)]
+            np.testing.assert_array_equal(np.concatenate([p[0] for p in parts]), together[0])
+            np.testing.assert_array_equal(np.concatenate([p[1] for p in parts]), together[1])
+
+    def test_one_vector_and_no_query(self, kind):
+        index = build(make_plan(kind, 1), DIM, units(1), [units(1)])
+        assert search(index, units(1), 3)[1].tolist() == [[0, -1, -1]]
+        assert search(index, np.empty((0, DIM), np.float32), 3)[1].shape == (0, 3)
+
+    def test_the_witness_agrees(self, kind):
+        vectors = units(500)
+        witness = Witness(vectors[:10], make_plan(kind, 500).metric)
+        witness.see(vectors[:3])
+        witness.see(vectors[3:])
+        assert witness.recall(self.make(kind, vectors)) > 0.98
+        # A tenth of the vectors holds about a tenth of the nearest.
+        assert witness.recall(build(make_plan(kind, 50), DIM, vectors[450:], [vectors[450:]])) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("items", "nlist", "nprobe", "lists", "probed"),
+    [
+        (20_000, 1000, 800, 512, 410),
+        (39_000, 1000, 800, 1000, 800),
+        (38_999, 1000, 800, 999, 800),
+        (5, 1000, 800, 1, 1),
+        (10_000, 100, 800, 100, 100),
+        (10_000, 10, 8, 10, 8),
+        (1_000_000, 1000, 1, 1000, 1),
+    ],
+)
+def test_lists_are_what_the_pool_can_train(items, nlist, nprobe, lists, probed):
+    plan = plan_ivf("IVFFlatIP", items, nlist, nprobe)
+    assert (plan.nlist, plan.nprobe) == (lists, probed)
+    assert plan.sample == min(items, 256 * lists)
+    assert f"{lists} lists, {probed} probed" in plan.remark
+    assert ("asked for" in plan.remark) == (lists < nlist)
+
+
+def test_a_sample_is_the_same_every_time():
+    rows = sample_rows(1000, 100)
+    assert len(np.unique(rows)) == 100
+    assert (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(rows, sample_rows(1000, 100))
+    assert sample_rows(5, 9).tolist() == [0, 1, 2, 3, 4]
+
+
+def write_items(path, ids, vectors):
+    lists = vectors if isinstance(vectors, pa.Array) else pa.array(vectors.tolist(), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": ids, "emb": lists}), path, row_group_size=64)
+    return ItemTable.open(str(path), "--items", "id", "emb")
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [2**53 + i for i in range(300)],
+        pa.array(range(300), pa.int32()),
+        [f"item {i}" for i in range(300)],
+    ],
+    ids=["beyond a double", "int32", "with spaces"],
+)
+def test_a_pool_keeps_ids_with_their_vectors(tmp_path, ids):
+    vectors = units(300)
+    items = write_items(tmp_path / "a.parquet", ids, vectors)
+    plan = plan_ivf("IVFFlatIP", 300, 4, 4)
+    pool = build_pool(items, plan, items.sample(100), rows=50)
+    _, positions = search(pool.index, vectors, 1)
+    texts = [str(i) for i in (ids.to_pylist() if isinstance(ids, pa.Array) else ids)]
+    assert pool.ids.to_pylist() == texts
+    assert pool.ids.take(pa.array(positions[:, 0])).to_pylist() == texts
+
+
+def test_a_sample_holds_the_rows_that_were_chosen(tmp_path):
+    vectors = units(300)
+    items = write_items(tmp_path / "a.parquet", list(range(300)), vectors)
+    np.testing.assert_array_equal(items.sample(40), vectors[sample_rows(300, 40)])
+
+
+def test_an_id_twice(tmp_path):
+    items = write_items(tmp_path / "a.parquet", ["a", "b", "c", "b", "b"], units(5))
+    with pytest.raises(
+        UserError, match=re.escape("row 3 (counted from 0): the id 'b' stands in row 1 already")
+    ):
+        build_pool(items, plan_ivf("IVFFlatIP", 5, 1, 1), items.sample(5))
+
+
+def test_a_bad_vector_says_its_row_of_the_table(tmp_path):
+    vectors = units(200)
+    vectors[170, 3] = np.nan
+    items = write_items(tmp_path / "a.parquet", list(range(200)), vectors)
+    with pytest.raises(UserError, match="row 170 "):
+        items.sample(10_000)
+    with pytest.raises(UserError, match="row 170 "):
+        list(items.blocks(DIM))
+
+
+def test_a_table_without_rows(tmp_path):
+    with pytest.raises(UserError, match="has no row"):
+        write_items(tmp_path / "a.parquet", pa.array([], pa.int64()), units(0))
+
+
+def test_files_change_their_names_together(tmp_path):
+    def put(name, text):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    first, second = put("first", "old"), tmp_path / "nowhere" / "second"
+    with pytest.raises(FileNotFoundError):
+        replace_together([(put("new first", "new"), first), (put("new second", "new"), second)])
+    assert first.read_text() == "old"
+    replace_together([(put("new first", "new"), first), (put("new second", "new"), tmp_path / "second")])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "second"]
+    assert first.read_text() == "new"
