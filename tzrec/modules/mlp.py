@@ -55,25 +55,29 @@ class Perceptron(nn.Sequential):
     """
 
     def __init__(self, width: int, stack: Stack) -> None:
-        layers = len(stack.hidden)
-        if len(stack.dropout) not in (0, 1, layers):
-            raise UserError(
-                f"mlp.dropout_ratio: {len(stack.dropout)} ratios for {layers} layers; give one, or one a layer"
-            )
-        dropout = list(stack.dropout) * layers if len(stack.dropout) == 1 else list(stack.dropout)
-        parts: list[nn.Module] = []
-        for number, size in enumerate(stack.hidden):
-            parts.append(nn.Linear(width, size, bias=stack.bias))
-            if stack.batch_norm:
-                parts.append(nn.BatchNorm1d(size))
-            if stack.layer_norm:
-                parts.append(nn.LayerNorm(size))
-            parts.append(activation(stack.activation))
-            if dropout and dropout[number] > 0:
-                parts.append(nn.Dropout(dropout[number]))
-            width = size
-        super().__init__(*parts)
-        self.out_features = width
+        super().__init__(*_layers(width, stack))
+        self.out_features = stack.hidden[-1] if stack.hidden else width
+
+
+def _layers(width: int, stack: Stack) -> list[nn.Module]:
+    count = len(stack.hidden)
+    if len(stack.dropout) not in (0, 1, count):
+        raise UserError(
+            f"mlp.dropout_ratio: {len(stack.dropout)} ratios for {count} layers; give one, or one a layer"
+        )
+    dropout = list(stack.dropout) * count if len(stack.dropout) == 1 else list(stack.dropout)
+    parts: list[nn.Module] = []
+    for number, size in enumerate(stack.hidden):
+        parts.append(nn.Linear(width, size, bias=stack.bias))
+        if stack.batch_norm:
+            parts.append(nn.BatchNorm1d(size))
+        if stack.layer_norm:
+            parts.append(nn.LayerNorm(size))
+        parts.append(activation(stack.activation))
+        if dropout and dropout[number] > 0:
+            parts.append(nn.Dropout(dropout[number]))
+        width = size
+    return parts
 
 
 class Tower(nn.Module):

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,9 @@ def load(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None
         UserError: tensors of other names or shapes than the checkpoint holds.
     """
     try:
+        if alone:
+            # It warns that there is no process group, which is what `alone` asks for.
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         dcp.load(tensors, storage_reader=dcp.FileSystemReader(checkpoint), no_dist=alone)
     except (RuntimeError, ValueError, KeyError, dcp.api.CheckpointException) as error:
         reason = _first_cause(error)

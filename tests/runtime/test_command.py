@@ -1,0 +1,61 @@
+"""The shape of a command: nearest flags, exit status, one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tzrec.runtime.command import Parser, split_names
+from tzrec.runtime.errors import UserError, nearest
+from tzrec.runtime.progress import duration
+from tzrec.runtime.world import World
+
+
+def test_unknown_flags_name_the_nearest() -> None:
+    parser = Parser("tzrec.x", "")
+    parser.add_argument("--model_dir", required=True)
+    with pytest.raises(UserError, match=r'unknown flag --model_dri; did you mean "--model_dir"\?'):
+        parser.parse_args(["--model_dir", "a", "--model_dri=b"])
+    with pytest.raises(UserError, match="required: --model_dir"):
+        parser.parse_args([])
+    with pytest.raises(UserError, match='unexpected word "b.parquet"'):
+        parser.parse_args(["--model_dir", "a", "b.parquet"])
+
+
+def test_small_helpers() -> None:
+    assert split_names(" a, b,,") == ["a", "b"]
+    assert nearest("xyz", ["abc"]) == ""
+    assert [duration(1.23), duration(61), duration(3723)] == ["1.2 s", "1:01", "1:02:03"]
+
+
+def test_shares_of_the_ranks_follow_one_another() -> None:
+    assert [World(rank, 3).share(10) for rank in range(3)] == [(0, 3), (3, 6), (6, 10)]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "train_eval",
+        "eval",
+        "export",
+        "predict",
+        "tools.hitrate",
+        "tools.create_faiss_index",
+        "tools.prepare_data",
+        "tools.tutorial",
+    ],
+)
+def test_help_answers_without_torch(module: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['x', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('tzrec.{module}', run_name='__main__')\n"
+        "except SystemExit as leaving:\n"
+        "    assert not leaving.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
+    assert f"tzrec.{module}" in done.stdout
