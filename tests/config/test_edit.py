@@ -5,6 +5,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tzrec.config import apply_edits
 from tzrec.protos import model_pb2
@@ -125,6 +127,34 @@ def test_one_path_keeps_its_semicolons(loaded):
 
 
 HERE = "--edit_config_json: "
+PATHS = [
+    "feature_configs[:].id_feature.embedding_dim",
+    "feature_configs[id_feature.embedding_dim>=4].id_feature",
+    "feature_configs[0:2].id_feature.vocab_dict",
+    "model_config.feature_groups[group_name=user].feature_names",
+    "train_config.num_epochs;model_dir",
+    "train_config.grad_clipping.max_gradient",
+    "feature_configs",
+]
+VALUES = [
+    1,
+    -1,
+    1.5,
+    "x",
+    "1;2",
+    "{ }",
+    "{ lr: 1 }",
+    "[1]",
+    [1],
+    "{",
+    [None],
+    None,
+    True,
+    {},
+    {"a": 1},
+    [[1]],
+    "9" * 5000,
+]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +183,7 @@ HERE = "--edit_config_json: "
         ({"train_config.num_steps;model_dir": 1}, '"train_config.num_steps;model_dir": 2 paths want as many values in one text, joined by ;'),
         ({"train_config.num_steps; train_config.num_steps": "1;2"}, '"train_config.num_steps; train_config.num_steps": given twice'),
         ('{"model_dir": "a", "model_dir": "b"}', '"model_dir": given twice'),
+        ({"feature_configs[0].id_feature.vocab_dict": "{}"}, '"feature_configs[0].id_feature.vocab_dict": vocab_dict wants an object in { }, got the text "{}"'),
         ({"train_config.dense_optimizer": "{ lr: 1 }"}, '"train_config.dense_optimizer": dense_optimizer has no field "lr"'),
         ({"train_config.num_steps": "1 num_epochs: 2"}, '"train_config.num_steps": num_steps wants one value, got "1 num_epochs: 2"'),
     ],
@@ -167,6 +198,25 @@ def test_no_silent_change_of_a_oneof(loaded):
         HERE
         + '"feature_configs[:].id_feature.embedding_dim": feature_configs[2].id_feature is not set, raw_feature is'
     )
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_edit_is_done_or_refused(loaded, data):
+    path = data.draw(st.sampled_from(PATHS))
+    at = data.draw(st.integers(0, len(path)))
+    path = (
+        path[:at]
+        + data.draw(st.sampled_from(["", "[", "]", ".", "=", ":", "0", "-", '"', ";", "a"]))
+        + path[at:]
+    )
+    message = type(loaded.message)()
+    message.CopyFrom(loaded.message)
+    try:
+        apply_edits(message, json.dumps({path: data.draw(st.sampled_from(VALUES))}))
+    except UserError as error:
+        assert HERE in str(error)  # noqa: PT017 (either outcome is fine)
+        assert message == loaded.message
 
 
 def test_all_mistakes_at_once(loaded):

@@ -138,6 +138,18 @@ def test_check_required(written):
     check_required(loaded)
 
 
+def test_incomplete_messages_with_maps(loaded):
+    for config in loaded.message.feature_configs[:2]:
+        config.id_feature.ClearField("expression")
+        config.id_feature.vocab_dict["a"] = 3
+    with pytest.raises(UserError) as error:
+        check_required(loaded)
+    assert str(error.value).splitlines()[1:] == [
+        'a.config:23:3: id_feature lacks the required field "expression"',
+        'a.config:26:3: id_feature lacks the required field "expression"',
+    ]
+
+
 def test_prepare_lets_flags_and_then_edits_override(written):
     path = written('model_dir: "model"', "")
     loaded = prepare(

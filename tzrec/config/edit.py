@@ -129,7 +129,7 @@ def _pieces(field: Field, value: Value, whole: bool) -> list[tuple[Value, bool]]
             for piece in ([(item, False)] if not json else _pieces(field, item, False))
         ]
     is_text = isinstance(value, Scalar) and value.kind == "text"
-    if not is_text or field.cpp_type == Field.CPPTYPE_STRING:
+    if not is_text or field.cpp_type == Field.CPPTYPE_STRING or is_map(field):
         return [(value, True)]
     assert isinstance(value, Scalar)
     return [(_text_value(field, value.text), False)]

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from tzrec.config.bind import is_map
 from tzrec.config.load import Loaded
 from tzrec.config.rules import RULES, training_needs
 from tzrec.config.supported import not_built, without_meaning
 from tzrec.config.tree import together
-from tzrec.config.walk import Mistake
+from tzrec.config.walk import Mistake, all_set
 from tzrec.protos.data_pb2 import FgMode
 
 _BLOCKS = ("data_config", "model_config")
@@ -57,14 +58,25 @@ def check_required(loaded: Loaded) -> None:
 
 
 def missing_fields(message: Any) -> list[Mistake]:
-    """The required fields that are not set."""
-    mistakes = []
-    for path in message.FindInitializationErrors():
-        around, _, name = path.rpartition(".")
-        owner = around.rpartition(".")[2].partition("[")[0] or "the configuration"
-        flag = f"; give it there or by --{name}" if not around else ""
-        mistakes.append(Mistake(around, f'{owner} lacks the required field "{name}"{flag}'))
+    """The required fields that are not set.
+
+    By hand, because protobuf's own FindInitializationErrors (upb 7.36) crashes the process where a message
+    with a filled map comes behind the first element of a repeated field and lacks something.
+    """
+    mistakes = _lacking(message, "", "the configuration")
+    for one in all_set(message):
+        if one.field.message_type is not None and not is_map(one.field):
+            mistakes += _lacking(one.value, one.path, one.field.name)
     return mistakes
+
+
+def _lacking(message: Any, path: str, owner: str) -> list[Mistake]:
+    flag = "" if path else "; give it there or by --"
+    return [
+        Mistake(path, f'{owner} lacks the required field "{f.name}"{flag and flag + f.name}')
+        for f in message.DESCRIPTOR.fields
+        if f.is_required and not message.HasField(f.name)
+    ]
 
 
 def _missing_blocks(message: Any) -> list[Mistake]:
