@@ -48,7 +48,6 @@ def test_fg_none_separates_values_of_lists_in_two_ways(tmp_path: Path) -> None:
 def test_every_array_is_a_memory_map_of_one_copy(tmp_path: Path) -> None:
     found = table(tmp_path, HEADER + "1\t1\t1\x02a\x021\n")
     assert all(isinstance(array, np.memmap) for array in (found.alias, found.keys, found.threshold))
-    assert pa.total_allocated_bytes() == pytest.approx(pa.total_allocated_bytes())
     (folder,) = [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
     before = (folder / "alias.npy").stat().st_mtime_ns
     table_again = open_table(str(tmp_path / "table.txt"), TYPES, "\x02", "\t", tmp_path / "cache")
@@ -113,7 +112,7 @@ def test_bad_tables_say_file_and_line_and_leave_no_cache(tmp_path: Path, name: s
 
 def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "table.txt").write_bytes(HEADER.encode() + b"1\t1\t1\x02\xff\xfe\x021\n")
-    with pytest.raises(UserError, match="table.txt"):
+    with pytest.raises(UserError, match=r"table\.txt"):
         open_table(str(tmp_path / "table.txt"), TYPES, "\x02", "\t", tmp_path / "cache")
 
 

@@ -22,7 +22,9 @@ def build_alias(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share = weights * (len(weights) / weights.sum())
     threshold = np.ones(len(weights), np.float64)
     alias = np.arange(len(weights), dtype=np.int64)
-    light, heavy = np.flatnonzero(share < 1), np.flatnonzero(share >= 1)
+    is_heavy = share >= 1
+    is_heavy[np.argmax(share)] = True  # Equal weights can all be rounded to just below the mean.
+    light, heavy = np.flatnonzero(~is_heavy), np.flatnonzero(is_heavy)
     if len(light):
         lacking = np.concatenate([[0.0], np.cumsum(1 - share[light])])
         spare = np.cumsum(share[heavy] - 1)
