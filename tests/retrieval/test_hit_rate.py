@@ -1,6 +1,7 @@
 """The hit rate by hand, and against a reference that is a plain loop."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -150,7 +151,7 @@ def test_neither_ranks_nor_batches_change_the_number(case, cuts, size, across):
     whole = score(case.users, 0, 97, case.pool, Retrieval(7, True, 1024, across))
     edges = sorted([0, 97, *cuts])
     how = Retrieval(7, True, size, across)
-    parts = [score(case.users, a, b, case.pool, how) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [score(case.users, a, b, case.pool, how) for a, b in pairwise(edges)]
     assert sum(parts, Tally()) == whole
     assert whole.hits > 0
 
@@ -194,6 +195,7 @@ def test_most_popular_items():
     assert popular_hit_rate(train, rows, pool, 9) == 3 / 4
     assert popular_hit_rate([], rows, pool, 1) == 0
     assert math.isnan(popular_hit_rate(train, [[], []], pool, 1))
+    assert math.isnan(popular_hit_rate(train, [], pool, 1))
 
 
 def test_random_items():

@@ -19,8 +19,7 @@ def _arrow(values: Ids) -> pa.Array:
 
 
 def _texts(ids: Ids, name: str) -> pa.Array:
-    array = _arrow(ids)
-    return as_text(array, Place(name, name)) if len(array) else pa.array([], pa.large_string())
+    return as_text(_arrow(ids), Place(name, name))
 
 
 def popular_hit_rate(train_item_ids: Ids, gt_rows: Ids, pool_ids: Ids, k: int) -> float:
@@ -42,8 +41,6 @@ def popular_hit_rate(train_item_ids: Ids, gt_rows: Ids, pool_ids: Ids, k: int) -
     counts = np.bincount(seen.to_numpy(zero_copy_only=False), minlength=len(pool))
     top = np.argsort(-counts, kind="stable")[:k]
     rows = _arrow(gt_rows)
-    if not len(rows) or pa.types.is_null(rows.type):
-        return float("nan")
     truth = encode_truth(*read_id_lists(rows, Place("gt_rows", "gt_rows")), len(rows), pool)
     if not len(truth.rows):
         return float("nan")

@@ -13,7 +13,7 @@ def as_text(values: pa.Array, place: Place) -> pa.Array:
     Raises:
         UserError: ids of another type.
     """
-    if not (pa.types.is_integer(values.type) or is_text(values.type)):
+    if not (pa.types.is_integer(values.type) or is_text(values.type) or pa.types.is_null(values.type)):
         raise place.error(None, f"is {values.type}; ids are integers or text")
     return pc.cast(values, pa.large_string())
 
