@@ -15,7 +15,7 @@ from tzrec.preparation.tables import chunks, negative_weights, write_negatives, 
 from tzrec.runtime.errors import UserError
 
 PIDS = pa.array(["430548_1007", "430539_1007"])
-# Two ranks with 400,000 rows take 196 steps a pass; rates measured on this data, see the docs.
+# 391 steps a pass in one process with the default size; what it reaches is in docs/data_preparation.md.
 RECIPE = replace(
     ads.TAOBAO_RECIPE,
     batch_size=1024,
