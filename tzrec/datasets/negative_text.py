@@ -73,6 +73,8 @@ def read_text(file: DataFile, delimiter: str) -> tuple[pa.Table, bool]:
                 ),
             )
         except pa.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                raise UserError(f"{file}: the negative table has no item") from None
             raise UserError(f"{file}: cannot be read as a negative table ({error})") from None
     if bad:
         row = bad[0]

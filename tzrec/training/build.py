@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torchrec.distributed.model_parallel import DistributedModelParallel
 
+from tzrec.datasets.rows import SEED
 from tzrec.features.build import build_features
 from tzrec.features.feature import Feature
 from tzrec.models.build import TwoTowers, build_model, tower_features
@@ -41,6 +42,7 @@ class Session:
     @classmethod
     def begin(cls, pipeline: EasyRecConfig, world: World) -> "Session":
         """Joins the process group and builds everything. Collective."""
+        torch.manual_seed(SEED + world.rank)
         device = choose_device(world)
         train = pipeline.train_config
         if device.type == "cuda":
