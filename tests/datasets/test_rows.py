@@ -1,5 +1,6 @@
 """Rows to batches: every row once, the same number of steps on every rank, resumable, shuffled."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_every_rank_takes_the_same_steps_and_every_row_is_taken(rows: int, size:
 def write(folder: Path, rows: int, files: int, group: int) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     edges = np.linspace(0, rows, files + 1).astype(int)
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(edges)):
         table = pa.table({"n": np.arange(start, stop), "text": [str(n) for n in range(start, stop)]})
         pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=group)
     return f"{folder}/*.parquet"

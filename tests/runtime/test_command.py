@@ -18,7 +18,7 @@ def test_unknown_flags_name_the_nearest() -> None:
         parser.parse_args(["--model_dir", "a", "--model_dri=b"])
     with pytest.raises(UserError, match="required: --model_dir"):
         parser.parse_args([])
-    with pytest.raises(UserError, match='unexpected word "b.parquet"'):
+    with pytest.raises(UserError, match=r'unexpected word "b\.parquet"'):
         parser.parse_args(["--model_dir", "a", "b.parquet"])
 
 

@@ -38,6 +38,11 @@ def parse_init_fn(text: str) -> Callable[[Tensor], Tensor] | None:
     return partial(getattr(nn.init, short), **options)
 
 
+def module_name(table: str) -> str:
+    """A table's name inside a model: no clash with what a ModuleDict defines ("items"), no dot."""
+    return "table_" + table.replace("%", "%25").replace(".", "%2E")
+
+
 def collection(features: Sequence[IdFeature], device: torch.device) -> EmbeddingBagCollection | None:
     """One table for each table name, looked up by the features that name it; None without features."""
     by_table: dict[str, list[IdFeature]] = {}
@@ -53,7 +58,7 @@ def collection(features: Sequence[IdFeature], device: torch.device) -> Embedding
             )
     configs = [
         EmbeddingBagConfig(
-            name=name,
+            name=module_name(name),
             num_embeddings=sharing[0].table.rows,
             embedding_dim=sharing[0].table.dim,
             feature_names=[feature.name for feature in sharing],

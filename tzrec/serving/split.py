@@ -8,6 +8,7 @@ from tzrec.features.build import build_features
 from tzrec.features.feature import Feature, IdFeature
 from tzrec.models.build import build_model, tower_features
 from tzrec.models.dssm import DSSM
+from tzrec.modules.embedding import module_name
 from tzrec.modules.mlp import Tower
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.serving.tower import ServingTower
@@ -42,7 +43,9 @@ def split(pipeline: EasyRecConfig, model: DSSM) -> dict[str, ServingTower]:
     }
 
     def serving(chosen: list[Feature], tower: Tower, output: str) -> ServingTower:
-        tables = {f.table.name: weights[f.table.name] for f in chosen if isinstance(f, IdFeature)}
+        tables = {
+            f.table.name: weights[module_name(f.table.name)] for f in chosen if isinstance(f, IdFeature)
+        }
         return ServingTower(chosen, tables, tower, output)
 
     return {

@@ -39,9 +39,10 @@ class ServingTower(nn.Module):
     ) -> None:
         super().__init__()
         self.features = list(features)
-        self.tables = nn.ParameterDict(
-            {name: nn.Parameter(weight, requires_grad=False) for name, weight in tables.items()}
-        )
+        # Names of tables are free text; TorchScript wants identifiers.
+        self.places = {name: f"table_{place}" for place, name in enumerate(tables)}
+        for name, weight in tables.items():
+            self.register_buffer(self.places[name], weight)
         self.tower = tower
         self.output = output
 
@@ -52,7 +53,7 @@ class ServingTower(nn.Module):
             values = data[f"{feature.name}.values"].to(device)
             if isinstance(feature, IdFeature):
                 lengths = data[f"{feature.name}.lengths"].to(device)
-                table = self.tables[feature.table.name]
+                table = getattr(self, self.places[feature.table.name])
                 parts.append(pool(table, values, lengths, feature.pooling == "mean"))
             else:
                 parts.append(values)
