@@ -38,11 +38,19 @@ data_config {{
     attr_delimiter: "\\x02"
   }}
 }}
-feature_configs {{ id_feature {{ feature_name: "user_id" expression: "user:user_id" num_buckets: 200 embedding_dim: 8 }} }}
-feature_configs {{ id_feature {{ feature_name: "seen" expression: "user:seen" {item_buckets}: 400 embedding_dim: 8 embedding_name: "items" pooling: "mean" }} }}
+feature_configs {{ id_feature {{
+  feature_name: "user_id" expression: "user:user_id"
+  num_buckets: 200 embedding_dim: 8 }} }}
+feature_configs {{ id_feature {{
+  feature_name: "seen" expression: "user:seen"
+  {item_buckets}: 400 embedding_dim: 8 embedding_name: "items" pooling: "mean" }} }}
 feature_configs {{ raw_feature {{ feature_name: "age" expression: "user:age" }} }}
-feature_configs {{ id_feature {{ feature_name: "item_id" expression: "item:item_id" {item_buckets}: 400 embedding_dim: 8 embedding_name: "items" pooling: "mean" }} }}
-feature_configs {{ id_feature {{ feature_name: "cate" expression: "item:cate" vocab_list: ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"] embedding_dim: 4 }} }}
+feature_configs {{ id_feature {{
+  feature_name: "item_id" expression: "item:item_id"
+  {item_buckets}: 400 embedding_dim: 8 embedding_name: "items" pooling: "mean" }} }}
+feature_configs {{ id_feature {{
+  feature_name: "cate" expression: "item:cate"
+  vocab_list: ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"] embedding_dim: 4 }} }}
 model_config {{
   feature_groups {{ group_name: "user" feature_names: ["user_id", "age", "seen"] group_type: DEEP }}
   feature_groups {{ group_name: "item" feature_names: ["item_id", "cate"] group_type: DEEP }}

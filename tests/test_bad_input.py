@@ -12,13 +12,16 @@ def edit(text: str) -> list[str]:
     return ["--edit_config_json", text]
 
 
-def corrupt(small: Small) -> list[str]:
-    # The footer stays whole, so only the rank that reads the rows meets the damage.
-    path = small.root / "train" / "b.parquet"
-    content = bytearray(path.read_bytes())
-    content[4:2000] = b"\xff" * 1996
-    path.write_bytes(bytes(content))
-    return []
+def corrupt(name: str) -> Callable[[Small], list[str]]:
+    def spoil(small: Small) -> list[str]:
+        # The footer stays whole, so the damage shows only when rows are read.
+        path = small.root / "train" / name
+        content = bytearray(path.read_bytes())
+        content[4:2000] = b"\xff" * 1996
+        path.write_bytes(bytes(content))
+        return []
+
+    return spoil
 
 
 def no_parquet(small: Small) -> list[str]:
@@ -67,7 +70,14 @@ TRAIN: dict[str, tuple[Callable[[Small], list[str]], str]] = {
     "malformed negative table": (bad_table, "negatives.txt:9: 1 attributes"),
     "existing model_dir": (model_dir, "already holds model.ckpt-5"),
     "no parquet": (no_parquet, "cannot be read as parquet"),
-    "corrupt parquet": (corrupt, "b.parquet: cannot be read as parquet"),
+    "corrupt parquet": (corrupt("a.parquet"), "a.parquet: cannot be read as parquet"),
+}
+
+
+TWO: dict[str, tuple[Callable[[Small], list[str]], str]] = {
+    **{name: TRAIN[name] for name in ("bad flag", "missing column", "malformed negative table")},
+    # Only the second rank reads this file to its end and only the first one reads the other.
+    "corrupt on one rank": (corrupt("b.parquet"), "b.parquet: cannot be read as parquet"),
 }
 
 
@@ -94,11 +104,9 @@ def test_training_alone(small: Small, name: str) -> None:
     assert results(small.model) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["bad flag", "missing column", "corrupt parquet", "malformed negative table"]
-)
+@pytest.mark.parametrize("name", sorted(TWO))
 def test_training_with_two_processes(small: Small, name: str) -> None:
-    spoil, message = TRAIN[name]
+    spoil, message = TWO[name]
     words = spoil(small)
     done = command(
         "tzrec.train_eval", "--pipeline_config_path", small.config, *words, processes=2, timeout=60

@@ -78,7 +78,7 @@ class Predictor:
         vectors = self.bundle.vectors(computed)
         made = {name: list_column(vectors[name].numpy()) for name in self.outputs}
         if self.debug:
-            made[DEBUG_COLUMN] = pa.array(explain(computed, rows.num_rows))
+            made[DEBUG_COLUMN] = pa.array(explain(computed, rows.num_rows), pa.string())
         return pa.RecordBatch.from_pydict(made | {name: columns[name] for name in self.reserved})
 
     def run(self, folder: StagedFolder, steps: int | None = None, profile: bool = False) -> int:
