@@ -10,7 +10,7 @@ Runs as plain `python -m tzrec.eval` too.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tzrec.config import prepare
+from tzrec.config import check_sparse_optimizer, prepare
 from tzrec.datasets.files import expand
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.progress import say
@@ -23,9 +23,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--checkpoint_path", help="a checkpoint; the newest in model_dir by default")
     parser.add_argument("--eval_input_path", help="evaluation table; instead of the configuration's")
     arguments = parser.parse_args(argv)
-    pipeline = prepare(
-        arguments.pipeline_config_path, overrides={"eval_input_path": arguments.eval_input_path}
-    ).message
+    loaded = prepare(arguments.pipeline_config_path, overrides={"eval_input_path": arguments.eval_input_path})
+    world = World.from_environment()
+    for note in loaded.notes:
+        say(world, note)
+    pipeline = loaded.message
     expand(pipeline.eval_input_path, (".parquet",), "eval_input_path")
 
     from tzrec.datasets.build import build_loader
@@ -35,8 +37,9 @@ def main(argv: Sequence[str]) -> None:
     from tzrec.training.build import Session
     from tzrec.training.evaluate import evaluate, show_metrics
     from tzrec.training.loop import append_line, restore
+    from tzrec.training.sharding import choose_device
 
-    world = World.from_environment()
+    check_sparse_optimizer(loaded, choose_device(world).type)
     folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(

@@ -29,11 +29,14 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--asset_files", help="files to copy into each exported folder, comma separated")
     arguments = parser.parse_args(argv)
-    pipeline = prepare(arguments.pipeline_config_path).message
+    loaded = prepare(arguments.pipeline_config_path)
+    pipeline = loaded.message
     assets = [Path(name) for name in split_names(arguments.asset_files)]
     if lost := [str(asset) for asset in assets if not asset.is_file()]:
         raise UserError(f"--asset_files: {', '.join(lost)} is no file")
     world = World.from_environment()
+    for note in loaded.notes:
+        say(world, note)
     # One process has all to do. The others must not look at export_dir, which it is making.
     if world.is_first:
         folder = StagedFolder(arguments.export_dir, "--export_dir", World())

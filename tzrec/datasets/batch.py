@@ -150,9 +150,9 @@ def collate(
         assert isinstance(lent, Sparse)
         item.append(Sparse(lent.values, np.concatenate([lent.lengths, padding])))
     dense = {}
-    for feature in (*layout.dense_user, *layout.dense_item):
+    for raw in (*layout.dense_user, *layout.dense_item):
         # np.array copies: Arrow's buffers are read-only and torch must not share them.
-        dense[feature.name] = torch.from_numpy(np.array(computed[feature.name].values, np.float32))
+        dense[raw.name] = torch.from_numpy(np.array(computed[raw.name].values, np.float32))
     return Batch(
         rows=rows,
         item_rows=item_rows,

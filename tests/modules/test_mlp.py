@@ -1,0 +1,52 @@
+"""The perceptron and the tower: shapes, what each option adds, refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from tzrec.modules.embedding import module_name, parse_init_fn
+from tzrec.modules.mlp import Perceptron, Stack, Tower
+from tzrec.runtime.errors import UserError
+
+
+def kinds(stack: Stack) -> list[str]:
+    return [type(part).__name__ for part in Perceptron(3, stack)]
+
+
+def test_layers_in_order() -> None:
+    assert kinds(Stack([4, 2])) == ["Linear", "ReLU", "Linear", "ReLU"]
+    full = Stack([4], "nn.Tanh", batch_norm=True, layer_norm=True, bias=False, dropout=[0.5])
+    assert kinds(full) == ["Linear", "BatchNorm1d", "LayerNorm", "Tanh", "Dropout"]
+    assert kinds(Stack([4, 2], dropout=[0.0, 0.5])) == ["Linear", "ReLU", "Linear", "ReLU", "Dropout"]
+    assert next(iter(Perceptron(3, full))).bias is None
+
+
+def test_refusals() -> None:
+    with pytest.raises(UserError, match=r'no activation "nn\.ReLo"; did you mean "ReLU"\?'):
+        Perceptron(3, Stack([4], "nn.ReLo"))
+    with pytest.raises(UserError, match="2 ratios for 3 layers"):
+        Perceptron(3, Stack([4, 4, 4], dropout=[0.1, 0.2]))
+    with pytest.raises(UserError, match=r'no function "nn\.init\.uniform"'):
+        parse_init_fn("nn.init.uniform,a=0")
+
+
+def test_towers() -> None:
+    rows = torch.randn(5, 3)
+    assert Tower(3, Stack([8]), 4, normalize=False)(rows).shape == (5, 4)
+    assert Tower(3, None, 0, normalize=False)(rows).equal(rows)
+    lengths = Tower(3, Stack([8]), 4, normalize=True)(rows).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(5))
+
+
+def test_initial_values() -> None:
+    function = parse_init_fn("nn.init.uniform_,a=0.25,b=0.5")
+    assert function is not None
+    drawn = function(torch.empty(1000))
+    assert drawn.min() >= 0.25
+    assert drawn.max() <= 0.5
+    assert parse_init_fn("") is None
+
+
+def test_any_table_name_makes_a_module() -> None:
+    bag = nn.ModuleDict({module_name(name): nn.Identity() for name in ("items", "a.b", "a%2Eb", "type")})
+    assert len(bag) == 4
