@@ -134,7 +134,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     say(
         world,
         f"training on {batches.table.num_rows} rows, {batches.steps} steps a pass, {trainer.last_step} steps "
-        f"in all, {world.size} processes on {session.device.type}",
+        f"in all, {world.size} processes on {session.device.type}, {batches.workers} loader threads each",
     )
     first = position.step
     last = trainer.run()

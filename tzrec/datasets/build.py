@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from tzrec.datasets.batch import Batch, Layout, collate
 from tzrec.datasets.loader import Loader
@@ -33,7 +34,8 @@ def worker_count(asked: int, world: World) -> int:
 class BatchMaker:
     """Rows of the table to a batch: adds negatives, computes features, collates.
 
-    The negatives are a function of (rank, pass, step).
+    The negatives are a function of (rank, pass, step). With `pin` the batch lies in memory from
+    which copies to a GPU overlap with its work.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class BatchMaker:
         world: World,
         sampler: NegativeSampler | None,
         weight_column: str | None,
+        pin: bool = False,
     ) -> None:
         self.layout = layout
         self.world = world
         self.sampler = sampler
         self.weight_column = weight_column
+        self.pin = pin
         self.item_columns = sorted({feature.column for feature in layout.item_features})
 
     def __call__(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
@@ -62,7 +66,8 @@ class BatchMaker:
         if self.weight_column:
             weights = columns[self.weight_column].cast(pa.float32()).fill_null(1.0)
             weights = weights.to_numpy(zero_copy_only=False)
-        return collate(self.layout, computed, rows.num_rows, item_rows, weights)
+        batch = collate(self.layout, computed, rows.num_rows, item_rows, weights)
+        return batch.pin_memory() if self.pin else batch
 
 
 def build_loader(
@@ -102,6 +107,7 @@ def build_loader(
         world,
         _sampler(data, layout, table.schema, evaluation) if sampler else None,
         data.sample_weight_fields[0] if data.sample_weight_fields else None,
+        data.pin_memory and torch.cuda.is_available(),
     )
     loader = Loader(
         table,

@@ -5,6 +5,7 @@ It is plain torch, so that the TorchScript file needs nothing of this package. T
 (integers [R]).
 """
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -62,4 +63,10 @@ class ServingTower(nn.Module):
 
 def script(tower: ServingTower) -> torch.jit.ScriptModule:
     """The tower as TorchScript: traced, which unrolls its features, then compiled."""
-    return torch.jit.script(torch.fx.symbolic_trace(tower.eval()))
+    traced = torch.fx.symbolic_trace(tower.eval())
+    with warnings.catch_warnings():
+        # About an annotation in torch.fx's own GraphModule.
+        warnings.filterwarnings(
+            "ignore", "The TorchScript type system doesn't support instance-level", UserWarning
+        )
+        return torch.jit.script(traced)

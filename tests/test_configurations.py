@@ -1,0 +1,139 @@
+"""Configurations of other kinds train, evaluate and learn: each through the real command."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from google.protobuf import json_format
+
+from tests.small import Small, command
+from tzrec.config import prepare
+from tzrec.training.checkpoint import path_of, read_facts, steps_in
+
+
+def train(small: Small, *words: object, edits: dict | None = None) -> dict[str, float]:
+    """Trains and returns the last evaluation."""
+    flags = ["--edit_config_json", json.dumps(edits)] if edits else []
+    done = command("tzrec.train_eval", "--pipeline_config_path", small.config, *words, *flags)
+    assert done.returncode == 0, done.stderr
+    return json.loads((small.model / "train_eval_result.txt").read_text().splitlines()[-1])
+
+
+def rewrite(small: Small, *changes: tuple[str, str]) -> None:
+    text = small.config.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    small.config.write_text(text)
+
+
+def test_fg_normal_and_the_options_of_the_input(small: Small) -> None:
+    found = train(
+        small,
+        edits={
+            "data_config.fg_mode": "FG_NORMAL",
+            "data_config.shuffle": True,
+            "data_config.shuffle_buffer_size": 4,
+            "data_config.drop_remainder": True,
+            "data_config.eval_batch_size": 64,
+            "data_config.negative_sampler.num_eval_sample": 16,
+            "data_config.sample_weight_fields": ["age"],
+            "data_config.num_workers": 0,
+            "model_config.losses[0].softmax_cross_entropy.label_smoothing": 0.1,
+        },
+    )
+    # 17 candidates: chance is 5 / 17 = 0.29.
+    assert found["recall@5"] > 0.45
+
+
+def test_fg_none_reads_encoded_columns(small: Small) -> None:
+    rewrite(
+        small,
+        ("FG_DAG", "FG_NONE"),
+        ('vocab_list: ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"]', "num_buckets: 8"),
+        # Only the feature's own name counts.
+        ('"user:user_id"', '"user:elsewhere"'),
+    )
+    for file in small.root.glob("*/*.parquet"):
+        table = pq.read_table(file)
+        codes = [text.removeprefix("c") for text in table["cate"].to_pylist()]
+        pq.write_table(table.set_column(table.column_names.index("cate"), "cate", [codes]), file)
+    negatives = small.root / "negatives.txt"
+    negatives.write_text(negatives.read_text().replace("\x02c", "\x02"))
+    assert train(small)["recall@5"] > 0.3
+
+
+def test_in_batch_negatives(small: Small) -> None:
+    text = small.config.read_text()
+    start, stop = text.index("  negative_sampler {"), text.index("feature_configs")
+    small.config.write_text(text[:start] + "}\n" + text[stop:])
+    rewrite(small, ("temperature: 0.1", "temperature: 0.1 in_batch_negative: true"))
+    # 100 candidates: chance is 0.05.
+    assert train(small)["recall@5"] > 0.1
+
+
+def test_negatives_from_nowhere_or_from_both_are_refused(small: Small) -> None:
+    rewrite(small, ("temperature: 0.1", "temperature: 0.1 in_batch_negative: true"))
+    done = command("tzrec.train_eval", "--pipeline_config_path", small.config)
+    assert done.returncode == 2
+    assert "both are set" in done.stderr
+
+
+def test_json_configuration(small: Small) -> None:
+    message = prepare(str(small.config)).message
+    path = small.root / "pipeline.json"
+    path.write_text(json_format.MessageToJson(message, preserving_proto_field_name=True))
+    found = train(Small(small.root), "--pipeline_config_path", path)
+    assert found["global_step"] == 16
+
+
+def test_fine_tuning_begins_with_other_parameters(trained: Small, small: Small) -> None:
+    origin = path_of(trained.model, 16)
+    edits = {"train_config.num_steps": 1}
+    cold = train(small, edits=edits)
+    warm = train(small, "--model_dir", small.root / "warm", "--fine_tune_checkpoint", origin, edits=edits)
+    assert warm == cold  # The cold run's file: the warm one lies elsewhere.
+    found = json.loads((small.root / "warm" / "train_eval_result.txt").read_text())
+    assert found["loss"] < cold["loss"] - 0.2
+    assert found["global_step"] == 1
+
+
+def test_epochs_and_the_best_checkpoint(small: Small, tmp_path: Path) -> None:
+    edits = {
+        "train_config.num_steps": None,
+        "train_config.num_epochs": 2,
+        "train_config.save_checkpoints_steps": None,
+        "train_config.save_checkpoints_epochs": 1,
+        "train_config.use_tensorboard": True,
+        "export_config": "{exporter_type: 'best' best_exporter_metric: 'loss' metric_larger_is_better: false}",
+    }
+    train(small, edits=edits)
+    assert steps_in(small.model) == [30, 60]
+    assert read_facts(path_of(small.model, 60)).position.epoch == 2
+    assert list(small.model.glob("events.out.tfevents.*"))
+    assert list((small.model / "eval_val").glob("events.out.tfevents.*"))
+    losses = {step: read_facts(path_of(small.model, step)).metrics["loss"] for step in (30, 60)}
+    done = command(
+        "tzrec.export",
+        *("--pipeline_config_path", small.model / "pipeline.config", "--export_dir", tmp_path / "export"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"model.ckpt-{min(losses, key=lambda step: losses[step])} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("adagrad_optimizer { lr: 0.05 }", "adam_optimizer { lr: 0.05 }", "adam_optimizer"),
+        ('attr_fields: ["item_id", "cate"]', 'attr_fields: ["item_id"]', "the item tower reads cate"),
+        ("batch_size: 100", "batch_size: 100 drop_remainder: true batch_size: 9", "batch_size"),
+        ('pooling: "mean"', 'pooling: "mean" init_fn: "nn.init.unifrom_"', "uniform_"),
+    ],
+)
+def test_refusals_of_training(small: Small, old: str, new: str, message: str) -> None:
+    rewrite(small, (old, new))
+    done = command("tzrec.train_eval", "--pipeline_config_path", small.config)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert not small.model.exists()
