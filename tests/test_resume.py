@@ -93,3 +93,14 @@ def test_a_folder_that_was_cut_off_is_never_taken(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt-9.saving").mkdir()
     (tmp_path / "model.ckpt-7").mkdir()
     assert newest(tmp_path) is None
+
+
+def test_going_on_where_nothing_is_left_to_do(trained: Small, tmp_path: Path) -> None:
+    small = Small(tmp_path / "copy")
+    shutil.copytree(trained.root, small.root)
+    before = path_of(small.model, 16).stat().st_mtime_ns
+    words = ("--pipeline_config_path", small.config, "--model_dir", small.model, "--continue_train")
+    done = command("tzrec.train_eval", *words)
+    assert done.returncode == 0, done.stderr
+    assert "done: 0 steps" in done.stdout
+    assert path_of(small.model, 16).stat().st_mtime_ns == before

@@ -109,6 +109,11 @@ _WITHOUT_MEANING = {
         "odps_data_quota_name",
         "odps_data_compression",
         "force_base_data_group",
+        # The types stand in the parquet files; batches keep their order whatever makes them;
+        # features are computed by the threads that num_workers counts.
+        "input_fields",
+        "in_order",
+        "fg_threads",
     )
 }
 _SPARSE_ON_CUDA_ONLY = (

@@ -85,6 +85,11 @@ def build_loader(
     Raises:
         UserError: paths or columns that are not there, a malformed negative table.
     """
+    if len(data.sample_weight_fields) > 1:
+        raise UserError(
+            f"data_config.sample_weight_fields: {', '.join(data.sample_weight_fields)}; a row has one weight, "
+            "give one column"
+        )
     features = [*layout.user_features, *layout.item_features]
     sampler = data.negative_sampler if data.HasField("negative_sampler") else None
     wanted = [feature.column for feature in features]

@@ -10,6 +10,7 @@ from tzrec.features.build import build_features
 from tzrec.features.feature import Feature
 from tzrec.models.build import TwoTowers, build_model, tower_features
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 from tzrec.training.evaluate import Objective
 from tzrec.training.loop import Plan
@@ -63,12 +64,20 @@ class Session:
 
 
 def build_objective(pipeline: EasyRecConfig) -> Objective:
-    """Loss and metrics of a validated configuration."""
+    """Loss and metrics of a validated configuration.
+
+    Raises:
+        UserError: more than one loss.
+    """
     smoothing = [
         loss.softmax_cross_entropy.label_smoothing
         for loss in pipeline.model_config.losses
         if loss.HasField("softmax_cross_entropy")
     ]
+    if len(smoothing) > 1:
+        raise UserError(
+            f"model_config.losses: {len(smoothing)} losses; this model has one label, give one loss"
+        )
     top_ks = [
         metric.recall_at_k.top_k for metric in pipeline.model_config.metrics if metric.HasField("recall_at_k")
     ]

@@ -105,7 +105,9 @@ class Trainer:
             UserError: the loss is no number any more.
         """
         self.model.train()
-        saved = -1
+        done = checkpoint.newest(self.model_dir)
+        # A run that goes on where nothing is left to do must not touch the checkpoint it came from.
+        saved = self.position.step if done == checkpoint.path_of(self.model_dir, self.position.step) else -1
         while self.position.step < self.last_step:
             for batch in self.train.batches(self.position.epoch, self.position.epoch_step):
                 self._step(batch)
