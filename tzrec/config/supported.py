@@ -147,7 +147,10 @@ def without_meaning(message: Any) -> list[Mistake]:
     return [
         Mistake(one.path, f"{one.field.name} has no meaning for ParquetDataset and changes nothing")
         for one in all_set(message)
-        if one.field.name in _WITHOUT_MEANING.get(one.parent.DESCRIPTOR.name, ()) and not _is_default(one)
+        if one.field.name in _WITHOUT_MEANING.get(one.parent.DESCRIPTOR.name, ())
+        and not _is_default(one)
+        # fg_threads: 0 beside the old fg_encoded says FG_NORMAL.
+        and not (one.field.name == "fg_threads" and one.parent.fg_threads == 0)
     ]
 
 

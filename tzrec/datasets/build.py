@@ -87,8 +87,8 @@ def build_loader(
     """
     if len(data.sample_weight_fields) > 1:
         raise UserError(
-            f"data_config.sample_weight_fields: {', '.join(data.sample_weight_fields)}; a row has one weight, "
-            "give one column"
+            f"data_config.sample_weight_fields: {', '.join(data.sample_weight_fields)}; a row has "
+            "one weight, give one column"
         )
     features = [*layout.user_features, *layout.item_features]
     sampler = data.negative_sampler if data.HasField("negative_sampler") else None
