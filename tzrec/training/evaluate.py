@@ -93,8 +93,9 @@ def evaluate(
     rows = waiting = 0
     started = time.perf_counter()
     with bar(world, int(loader.sizes[:steps].sum()) * world.size, "rows", "evaluate") as progress:
-        for step, batch in enumerate(loader.batches(stop=steps), 1):
-            _, logits = model(batch.to(device))
+        for step, loaded in enumerate(loader.batches(stop=steps), 1):
+            batch = loaded.to(device)
+            _, logits = model(batch)
             tally.add(logits, batch)
             rows += batch.rows
             waiting += batch.rows * world.size

@@ -124,7 +124,8 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         rates = self.optimizers.begin(self.position.step, self.position.epoch)
-        _, logits = self.model(batch.to(self.device, non_blocking=True))
+        batch = batch.to(self.device, non_blocking=True)
+        _, logits = self.model(batch)
         loss_sum, weight = self.objective.loss(logits, batch)
         # An empty batch has loss 0 and weight 0: 0 and not NaN.
         (loss_sum / weight.clamp(min=1e-12)).backward()
