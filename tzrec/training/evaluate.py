@@ -1,4 +1,7 @@
-"""Evaluation: the loss and recall@k over a table, every row counted once, the same for any world."""
+"""Evaluation: the loss and recall@k over a table, every row counted once.
+
+Sampled negatives depend on the batch and the rank, so the numbers vary a little with the number of
+processes, as with any change of the negatives; with the same number they repeat to the digit."""
 
 import time
 from collections.abc import Sequence
