@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> None:
 
     from tzrec.datasets.build import build_loader
     from tzrec.features.feature import outside_lines
+    from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import leave_group
     from tzrec.training import checkpoint
     from tzrec.training.build import Session
@@ -43,7 +44,12 @@ def main(argv: Sequence[str]) -> None:
     folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(
-        pipeline.data_config, session.towers.layout, world, pipeline.eval_input_path, evaluation=True
+        pipeline.data_config,
+        session.towers.layout,
+        world,
+        pipeline.eval_input_path,
+        evaluation=True,
+        in_batch=in_batch_options(pipeline),
     )
     step = restore(folder, session.model, None).position.step
     settings = pipeline.eval_config

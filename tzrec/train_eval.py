@@ -60,8 +60,10 @@ def main(argv: Sequence[str]) -> None:
     # Cheap mistakes are told before the second that importing torch takes.
     for flag in ("train_input_path", "eval_input_path"):
         expand(getattr(pipeline, flag), (".parquet",), flag)
-    if pipeline.data_config.HasField("negative_sampler"):
-        expand(pipeline.data_config.negative_sampler.input_path, flag="negative_sampler.input_path")
+    if kind := pipeline.data_config.WhichOneof("sampler"):
+        for field, value in getattr(pipeline.data_config, kind).ListFields():
+            if field.name.endswith("input_path"):
+                expand(value, flag=f"{kind}.{field.name}")
     train(
         loaded,
         world,
@@ -78,6 +80,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
             checkpoint that does not fit, or what the parts raise.
     """
     from tzrec.datasets.build import build_loader
+    from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import barrier, leave_group
     from tzrec.training import checkpoint
     from tzrec.training.build import Session, build_plan
@@ -99,8 +102,9 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     session = Session.begin(pipeline, world)
     layout = session.towers.layout
     data = pipeline.data_config
-    batches = build_loader(data, layout, world, pipeline.train_input_path)
-    test = build_loader(data, layout, world, pipeline.eval_input_path, evaluation=True)
+    in_batch = in_batch_options(pipeline)
+    batches = build_loader(data, layout, world, pipeline.train_input_path, in_batch=in_batch)
+    test = build_loader(data, layout, world, pipeline.eval_input_path, evaluation=True, in_batch=in_batch)
     # Every rank has come this far: what follows writes.
     barrier(world)
     checkpoint.remove_cut_off(model_dir, world)

@@ -138,6 +138,7 @@ def test_every_row_of_the_contract():
             wanted[message].add(name)
     for message, fields in wanted.items():
         descriptor = POOL.FindMessageTypeByName(f"tzrec.protos.{message}")
-        assert {f.name for f in descriptor.fields} == fields, message
+        # Fields of our own have numbers from 1001 on.
+        assert {f.name for f in descriptor.fields if f.number < 1000} == fields, message
         assert descriptor.file.name == f"tzrec/protos/{messages[message]}"
     assert len(wanted) > 100

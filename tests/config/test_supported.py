@@ -40,7 +40,6 @@ def lines_of(path):
         ("num_epochs: 1", "num_epochs: 1 grad_scaler {}", f"a.config:7:17: grad_scaler of train_config {NOT}"),
         ("num_epochs: 1", 'num_epochs: 1 tensorboard_summaries: ["loss", "gradients"]', f'a.config:7:49: tensorboard_summaries: "gradients" {NOT}; built are "loss", "learning_rate"'),
         ("batch_size: 16", "batch_size: 16 sample_mask_prob: 0.5", f"a.config:10:18: sample_mask_prob of data_config {NOT}"),
-        ('attr_delimiter: "\\x02"', 'item_id_delim: ","', f'a.config:19:5: item_id_delim of negative_sampler {NOT}; leave it at its default ";"'),
         ("losses {", "num_class: 2 losses {", f"a.config:39:3: num_class: 2 {NOT}; built is 1"),
         ("losses {", "kernel: TRITON losses {", f"a.config:39:3: kernel: TRITON {NOT}; built is PYTORCH"),
         ("losses {", "train_metrics { auc {} } losses {", f"a.config:39:3: train_metrics of model_config {NOT}"),

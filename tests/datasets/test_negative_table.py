@@ -31,7 +31,7 @@ def test_attributes_take_the_types_of_the_training_columns(tmp_path: Path) -> No
     found = table(tmp_path, HEADER + "7\t1.5\t7\x02a\x1db\x021.25\n3\t2\t3\x02\x02\n")
     assert found.attributes.to_pydict() == {"item": [7, 3], "tags": [["a", "b"], []], "price": [1.25, None]}
     assert found.weights.tolist() == [1.5, 2.0]
-    assert found.rows_of(pa.array([3, 99, 7, 3])).tolist() == [0, 1]
+    assert found.row_of_each(np.array([3, 99, 7, 3])).tolist() == [1, -1, 0, 1]
 
 
 def test_text_columns_get_the_separator_of_their_feature(tmp_path: Path) -> None:

@@ -5,23 +5,71 @@ import math
 import pytest
 import torch
 
-from tzrec.models.softmax import Logits, in_batch_logits, recall_hits, sampled_logits, softmax_loss
+from tzrec.datasets.batch import Candidates
+from tzrec.models.softmax import Logits, candidate_logits, no_candidate, recall_hits, softmax_loss
 
-LOGITS = Logits(torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]))
+LOGITS = Logits(torch.tensor([1.0, 0.0]), (torch.tensor([[0.0, 0.0], [2.0, -1.0]]),))
+NONE = torch.finfo(torch.float32).min
 
 
 def test_scores_against_the_own_item_and_the_shared_negatives() -> None:
     user_BD = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     item_MD = torch.tensor([[3.0, 1.0], [1.0, 1.0], [2.0, 5.0]])
-    logits = sampled_logits(user_BD, item_MD, temperature=0.5)
+    logits = candidate_logits(user_BD, item_MD, Candidates(shared=1), temperature=0.5, in_batch=False)
     assert logits.positive.tolist() == [6.0, 4.0]
-    assert logits.negatives.tolist() == [[4.0], [20.0]]
+    assert [block.tolist() for block in logits.negatives] == [[[4.0], [20.0]]]
 
 
 def test_in_batch_the_other_rows_are_the_negatives() -> None:
-    logits = in_batch_logits(torch.eye(2), torch.tensor([[3.0, 1.0], [5.0, 7.0]]), temperature=1.0)
+    item_BD = torch.tensor([[3.0, 1.0], [5.0, 7.0]])
+    logits = candidate_logits(torch.eye(2), item_BD, Candidates(), temperature=1.0, in_batch=True)
     assert logits.positive.tolist() == [3.0, 7.0]
-    assert logits.negatives.tolist() == [[-math.inf, 5.0], [1.0, -math.inf]]
+    assert [block.tolist() for block in logits.negatives] == [[[NONE, 5.0], [1.0, NONE]]]
+
+
+def test_mixed_with_masks_and_hard_negatives() -> None:
+    # Rows 0 and 2 have the same item; row 1 may not have the second shared negative; row 2 has
+    # two hard negatives, row 0 has one, row 1 none.
+    user_BD = torch.tensor([[1.0], [2.0], [3.0]])
+    item_MD = torch.tensor([[1.0], [2.0], [1.0], [10.0], [20.0], [5.0], [6.0], [7.0]])
+    candidates = Candidates(
+        shared=2,
+        masked=torch.tensor([[1], [1]]),
+        twins=torch.tensor([[0, 2], [2, 0]]),
+        hard=torch.tensor([[0, 2, 2], [0, 0, 1]]),
+        hard_width=3,
+    )
+    logits = candidate_logits(user_BD, item_MD, candidates, temperature=1.0, in_batch=True)
+    in_batch, shared, hard = (block.tolist() for block in logits.negatives)
+    assert logits.positive.tolist() == [1.0, 4.0, 3.0]
+    assert in_batch == [[NONE, 2.0, NONE], [2.0, NONE, 2.0], [NONE, 6.0, NONE]]
+    assert shared == [[10.0, 20.0], [20.0, NONE], [30.0, 60.0]]
+    assert hard == [[5.0, NONE, NONE], [NONE, NONE, NONE], [18.0, 21.0, NONE]]
+
+
+def test_the_correction_is_taken_from_every_score() -> None:
+    user_BD, item_MD = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    log_q = torch.tensor([0.5, 0.25, -1.0, 2.0])
+    candidates = Candidates(shared=1, hard=torch.tensor([[1], [0]]), hard_width=1, log_q=log_q)
+    logits = candidate_logits(user_BD, item_MD, candidates, temperature=1.0, in_batch=True)
+    assert logits.positive.tolist() == [0.5, 3.75]
+    assert [block.tolist() for block in logits.negatives] == [
+        [[NONE, 1.75], [1.5, NONE]],
+        [[4.0], [7.0]],
+        [[NONE], [6.0]],
+    ]
+
+
+def test_a_row_without_any_candidate_has_loss_and_gradient_zero() -> None:
+    user_BD = torch.ones(1, 2, requires_grad=True)
+    candidates = Candidates(hard=torch.zeros(2, 0, dtype=torch.long), hard_width=2)
+    logits = candidate_logits(user_BD, torch.ones(1, 2), candidates, temperature=1.0, in_batch=True)
+    total, _ = softmax_loss(logits)
+    total.backward()
+    assert total.item() == 0.0
+    assert user_BD.grad is not None
+    assert user_BD.grad.tolist() == [[0.0, 0.0]]
+    assert recall_hits(logits, 1).item() == 1
 
 
 def test_loss_by_hand() -> None:
@@ -36,26 +84,32 @@ def test_loss_by_hand() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_is_torchs_cross_entropy(smoothing: float) -> None:
+@pytest.mark.parametrize("absent", [False, True])
+def test_loss_is_torchs_cross_entropy(smoothing: float, absent: bool) -> None:
     torch.manual_seed(0)
-    positive, negatives = torch.randn(7), torch.randn(7, 5)
-    together = torch.cat([positive[:, None], negatives], dim=1)
+    positive, shared, hard = torch.randn(7), torch.randn(7, 5), torch.randn(7, 1)
+    together = torch.cat([positive[:, None], shared, hard], dim=1)
+    if absent:
+        hard = torch.full((7, 1), no_candidate(hard))
+        together = together[:, :-1]
     expected = torch.nn.functional.cross_entropy(
         together, torch.zeros(7, dtype=torch.long), label_smoothing=smoothing, reduction="sum"
     )
-    total, _ = softmax_loss(Logits(positive, negatives), label_smoothing=smoothing)
+    total, _ = softmax_loss(Logits(positive, (shared, hard)), label_smoothing=smoothing)
     torch.testing.assert_close(total, expected)
 
 
 def test_an_empty_batch_has_loss_zero() -> None:
-    total, weight = softmax_loss(Logits(torch.zeros(0), torch.zeros(0, 3)))
+    total, weight = softmax_loss(Logits(torch.zeros(0), (torch.zeros(0, 3),)))
     assert (total.item(), weight.item()) == (0.0, 0.0)
 
 
 def test_recall_counts_rows_whose_positive_is_among_the_first_k() -> None:
     assert recall_hits(LOGITS, 1).item() == 1
     assert recall_hits(LOGITS, 2).item() == 2
-    tie = Logits(torch.tensor([1.0]), torch.tensor([[1.0]]))
+    tie = Logits(torch.tensor([1.0]), (torch.tensor([[1.0]]),))
     assert recall_hits(tie, 1).item() == 0
-    broken = Logits(torch.tensor([math.nan]), torch.tensor([[1.0]]))
+    broken = Logits(torch.tensor([math.nan]), (torch.tensor([[1.0]]),))
     assert recall_hits(broken, 1).item() == 0
+    blocks = Logits(torch.tensor([1.0]), (torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0]])))
+    assert [recall_hits(blocks, k).item() for k in (1, 2, 3)] == [0, 0, 1]

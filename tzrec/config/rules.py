@@ -43,6 +43,7 @@ _POSITIVE = frozenset(
         "zch_size",
         "max_capacity",
         "num_sample",
+        "num_hard_sample",
         "top_k",
         "temperature",
         "hidden_units",
@@ -258,6 +259,25 @@ def length_of_training(message: Any) -> list[Mistake]:
     return []
 
 
+def negatives(message: Any) -> list[Mistake]:
+    """Options of in-batch negatives that need more than they are given."""
+    data, model = message.data_config, message.model_config.dssm
+    kind = data.WhichOneof("sampler")
+    of_sampler = getattr(data, kind).item_id_field if kind else ""
+    mistakes = []
+    if model.mask_accidental_hits and not model.in_batch_negative:
+        what = "mask_accidental_hits is for in_batch_negative: true; for sampled negatives see exclusion"
+        mistakes.append(Mistake("model_config.dssm.mask_accidental_hits", what))
+    for name in ("mask_accidental_hits", "logq_correction"):
+        if getattr(model, name) and not kind and not data.item_id_field:
+            what = f"{name} wants the column with the item's id: set data_config.item_id_field"
+            mistakes.append(Mistake(f"model_config.dssm.{name}", what))
+    if kind and data.item_id_field and data.item_id_field != of_sampler:
+        what = f'item_id_field is "{data.item_id_field}", that of {kind} is "{of_sampler}"; leave it out here'
+        mistakes.append(Mistake("data_config.item_id_field", what))
+    return mistakes
+
+
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
     ranges,
@@ -269,6 +289,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     shared_tables,
     feature_groups,
     best_checkpoint,
+    negatives,
 )
 
 

@@ -64,12 +64,10 @@ BUILT: dict[str, dict[str, Only | None]] = {
     "DataConfig": built(
         "batch_size fg_mode fg_encoded fg_encoded_multival_sep label_fields num_workers pin_memory "
         "input_fields eval_batch_size drop_remainder fg_threads shuffle shuffle_buffer_size "
-        "sample_weight_fields in_order negative_sampler is_orderby_partition odps_data_quota_name "
-        "odps_data_compression force_base_data_group",
+        "sample_weight_fields in_order negative_sampler negative_sampler_v2 "
+        "hard_negative_sampler hard_negative_sampler_v2 item_id_field is_orderby_partition "
+        "odps_data_quota_name odps_data_compression force_base_data_group",
         dataset_type=only("ParquetDataset"),
-    ),
-    "NegativeSampler": built(
-        "input_path num_sample attr_fields item_id_field attr_delimiter num_eval_sample field_delimiter"
     ),
     "FeatureConfig": built("id_feature raw_feature"),
     "IdFeature": built(
@@ -95,7 +93,7 @@ BUILT: dict[str, dict[str, Only | None]] = {
         embedding_name_suffix=only(""),
     ),
     "DSSM": built(
-        "user_tower item_tower output_dim temperature in_batch_negative",
+        "user_tower item_tower output_dim temperature in_batch_negative mask_accidental_hits logq_correction",
         similarity=only("COSINE", "INNER_PRODUCT"),
     ),
     "LossConfig": built("softmax_cross_entropy"),

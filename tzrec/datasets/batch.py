@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from tzrec.features.feature import Dense, Feature, IdFeature, RawFeature, Sparse
 class Layout:
     """Which feature lies where in a batch.
 
-    User columns have B rows, item columns M = B + N rows, the N negatives below the B
-    positives. Features that share an embedding table are looked up together, so a user
-    feature whose table an item feature uses too stands with the items, without values in
-    the rows below B; one that both towers use is an item column, read as far as row B.
+    User columns have B rows, item columns M = B + N + H rows: the positives, below them N
+    negatives that all rows share, below these H hard negatives of single rows. Features that
+    share an embedding table are looked up together, so a user feature whose table an item
+    feature uses too stands with the items, without values in the rows below B; one that both
+    towers use is an item column, read as far as row B.
 
     Attributes:
         user: id features looked up for B rows.
@@ -84,16 +85,54 @@ class Jagged:
 
 
 @dataclass
+class Candidates:
+    """What a row's positive stands against, beside the vectors: N shared and H hard negatives.
+
+    Attributes:
+        shared: N.
+        masked: int64 [2, P], (row, shared negative) that do not stand against each other; None for none.
+        twins: int64 [2, P], (row, other row) whose items are the same, in training on the items of the
+            other rows; None for none.
+        hard: int64 [2, H], the row of each hard negative and its place among those of the row.
+        hard_width: hard negatives of a row at the most.
+        log_q: float32 [M], log of the number of times that an item is expected among the candidates of
+            a batch; None without that correction.
+    """
+
+    shared: int = 0
+    masked: Tensor | None = None
+    twins: Tensor | None = None
+    hard: Tensor | None = None
+    hard_width: int = 0
+    log_q: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Candidates:
+        """The same with every tensor changed."""
+
+        def changed(value: Tensor | None) -> Tensor | None:
+            return None if value is None else change(value)
+
+        return replace(
+            self,
+            masked=changed(self.masked),
+            twins=changed(self.twins),
+            hard=changed(self.hard),
+            log_q=changed(self.log_q),
+        )
+
+
+@dataclass
 class Batch:
     """One step's rows.
 
     Attributes:
         rows: B, positives.
-        item_rows: M = B + N; the rows of item columns.
+        item_rows: M = B + N + H; the rows of item columns.
         user: ids of `Layout.user` over B rows.
         item: ids of `Layout.item` and `Layout.lent` over M rows.
         dense: float32 [B or M, D] by feature name.
         weights: float32 [B], the weight of each row in the loss; None when all are 1.
+        candidates: what stands below the positives.
     """
 
     rows: int
@@ -102,6 +141,7 @@ class Batch:
     item: Jagged
     dense: dict[str, Tensor]
     weights: Tensor | None = None
+    candidates: Candidates = field(default_factory=Candidates)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
@@ -112,6 +152,7 @@ class Batch:
             self.item.to(device, non_blocking),
             {name: values.to(device, non_blocking=non_blocking) for name, values in self.dense.items()},
             None if self.weights is None else self.weights.to(device, non_blocking=non_blocking),
+            self.candidates.each(lambda tensor: tensor.to(device, non_blocking=non_blocking)),
         )
 
     def pin_memory(self) -> Batch:
@@ -123,6 +164,7 @@ class Batch:
             self.item.pin_memory(),
             {name: values.pin_memory() for name, values in self.dense.items()},
             None if self.weights is None else self.weights.pin_memory(),
+            self.candidates.each(Tensor.pin_memory),
         )
 
 
@@ -132,6 +174,7 @@ def collate(
     rows: int,
     item_rows: int,
     weights: np.ndarray | None = None,
+    candidates: Candidates | None = None,
 ) -> Batch:
     """One batch from the computed features.
 
@@ -141,6 +184,7 @@ def collate(
         rows: B.
         item_rows: M.
         weights: float32 [B].
+        candidates: what stands below the positives.
     """
     padding = np.zeros(item_rows - rows, np.int32)
     user = [computed[feature.name] for feature in layout.user]
@@ -160,6 +204,7 @@ def collate(
         item=_jagged(item),
         dense=dense,
         weights=None if weights is None else torch.from_numpy(np.array(weights, np.float32)),
+        candidates=candidates or Candidates(),
     )
 
 

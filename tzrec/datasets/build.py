@@ -8,17 +8,15 @@ import pyarrow as pa
 import torch
 
 from tzrec.datasets.batch import Batch, Layout, collate
+from tzrec.datasets.build_candidates import build_candidates, id_columns
+from tzrec.datasets.candidates import NOT_IN_BATCH, CandidateMaker, InBatch
 from tzrec.datasets.loader import Loader
-from tzrec.datasets.negative_table import open_table
-from tzrec.datasets.negative_text import MULTI_VALUE, AttributeType
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.rows import SEED
-from tzrec.datasets.sampler import NegativeSampler
 from tzrec.features.feature import Dense, Feature, Sparse
-from tzrec.protos import data_pb2
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
-from tzrec.runtime.world import World, cache_dir, hash_node_ids
+from tzrec.runtime.world import World
 
 
 def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) -> dict[str, Sparse | Dense]:
@@ -42,13 +40,13 @@ class BatchMaker:
         self,
         layout: Layout,
         world: World,
-        sampler: NegativeSampler | None,
+        candidates: CandidateMaker,
         weight_column: str | None,
         pin: bool = False,
     ) -> None:
         self.layout = layout
         self.world = world
-        self.sampler = sampler
+        self.candidates = candidates
         self.weight_column = weight_column
         self.pin = pin
         self.item_columns = sorted({feature.column for feature in layout.item_features})
@@ -57,21 +55,27 @@ class BatchMaker:
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
         computed = compute_all(self.layout.user_features, columns)
         item_rows = rows.num_rows
-        if self.sampler:
-            generator = np.random.default_rng([SEED, self.world.rank, epoch, step])
-            columns |= self.sampler.extend(columns, self.item_columns, generator)
-            item_rows += self.sampler.count
+        generator = np.random.default_rng([SEED, self.world.rank, epoch, step])
+        drawn, candidates = self.candidates(columns, rows.num_rows, generator)
+        if self.candidates.sampler:
+            columns |= self.candidates.sampler.extend(columns, self.item_columns, drawn)
+            item_rows += len(drawn.rows)
         computed |= compute_all(self.layout.item_features, columns)
         weights = None
         if self.weight_column:
             weights = columns[self.weight_column].cast(pa.float32()).fill_null(1.0)
             weights = weights.to_numpy(zero_copy_only=False)
-        batch = collate(self.layout, computed, rows.num_rows, item_rows, weights)
+        batch = collate(self.layout, computed, rows.num_rows, item_rows, weights, candidates)
         return batch.pin_memory() if self.pin else batch
 
 
 def build_loader(
-    data: DataConfig, layout: Layout, world: World, paths: str, evaluation: bool = False
+    data: DataConfig,
+    layout: Layout,
+    world: World,
+    paths: str,
+    evaluation: bool = False,
+    in_batch: InBatch = NOT_IN_BATCH,
 ) -> Loader[Batch]:
     """Batches for training or evaluation.
 
@@ -81,9 +85,10 @@ def build_loader(
         world: the place of this process.
         paths: of the table.
         evaluation: every row once in order, eval_batch_size and num_eval_sample.
+        in_batch: what the items of the other rows are.
 
     Raises:
-        UserError: paths or columns that are not there, a malformed negative table.
+        UserError: paths or columns that are not there, a malformed table of negatives.
     """
     if len(data.sample_weight_fields) > 1:
         raise UserError(
@@ -91,10 +96,9 @@ def build_loader(
             "one weight, give one column"
         )
     features = [*layout.user_features, *layout.item_features]
-    sampler = data.negative_sampler if data.HasField("negative_sampler") else None
     wanted = [feature.column for feature in features]
     wanted += list(data.sample_weight_fields)
-    wanted += [sampler.item_id_field] if sampler else []
+    wanted += id_columns(data, in_batch)
     # Labels are not read, for every row is a positive, but a name that is wrong should be known.
     labels = [] if evaluation else list(data.label_fields)
     flag = "eval_input_path" if evaluation else "train_input_path"
@@ -110,7 +114,7 @@ def build_loader(
     maker = BatchMaker(
         layout,
         world,
-        _sampler(data, layout, table.schema, evaluation) if sampler else None,
+        build_candidates(data, layout, table, world, in_batch, evaluation),
         data.sample_weight_fields[0] if data.sample_weight_fields else None,
         data.pin_memory and torch.cuda.is_available(),
     )
@@ -129,37 +133,3 @@ def build_loader(
             f"of {world.size} processes, and drop_remainder is true; set a smaller data_config.batch_size"
         )
     return loader
-
-
-def _sampler(data: DataConfig, layout: Layout, schema: pa.Schema, evaluation: bool) -> NegativeSampler:
-    config = data.negative_sampler
-    lost = {feature.column for feature in layout.item_features} - set(config.attr_fields)
-    if lost:
-        raise UserError(
-            f"negative_sampler.attr_fields: the item tower reads {', '.join(sorted(lost))}, which the "
-            f"negatives would not have; attr_fields names {', '.join(config.attr_fields)}"
-        )
-    separators = {feature.column: feature.separator for feature in layout.item_features}
-    encoded = data.fg_encoded_multival_sep if data.fg_mode == data_pb2.FG_NONE else ""
-    types = []
-    for name in config.attr_fields:
-        # An attribute that no feature reads is kept as text; its type does not matter.
-        kind = schema.field(name).type if name in separators else pa.string()
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        types.append(AttributeType(name, kind, separators.get(name, MULTI_VALUE), encoded))
-    table = open_table(
-        config.input_path, types, config.attr_delimiter, config.field_delimiter or "\t", cache_dir()
-    )
-    _check_id_types(table.text_ids, schema.field(config.item_id_field).type)
-    count = config.num_eval_sample if evaluation and config.num_eval_sample else config.num_sample
-    return NegativeSampler(table, count, config.item_id_field)
-
-
-def _check_id_types(text_ids: bool, column: pa.DataType) -> None:
-    text_column = not pa.types.is_integer(column)
-    if text_column and not text_ids and not hash_node_ids():
-        raise UserError(
-            f"negative_sampler: the negative table has integer ids (id:int64), the item ids of the training "
-            f'table are {column}; write "id:string" in the header of the negative table'
-        )

@@ -6,11 +6,7 @@ of the weights and the ids in sorted order. The folder's name is a digest of wha
 processes that start together wait for the one that builds it.
 """
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from tzrec.datasets.alias import build_alias
+from tzrec.datasets.cache import built_once, digest
 from tzrec.datasets.files import DataFile, expand
 from tzrec.datasets.negative_text import (
+    HEADER,
     AttributeType,
     Lines,
     attributes_of,
@@ -36,7 +33,7 @@ from tzrec.features.bucketize import fingerprint64
 from tzrec.features.values import is_text
 from tzrec.runtime.errors import UserError, missing_columns
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,10 @@ class NegativeTable:
         alias: int64 [N].
         keys: int64 [N], ids (fingerprints of text ids) in ascending order.
         order: int64 [N], order[i] is the row of keys[i].
+        ids: int64 [N], the key of each row.
         text_ids: whether the ids are text.
+        total_weight: the sum of the weights.
+        name: of the folder of the arrays, which tells tables apart.
     """
 
     attributes: pa.Table
@@ -59,16 +59,30 @@ class NegativeTable:
     alias: np.ndarray
     keys: np.ndarray
     order: np.ndarray
+    ids: np.ndarray
     text_ids: bool
+    total_weight: float
+    name: str
 
     def __len__(self) -> int:
         return len(self.weights)
 
-    def rows_of(self, ids: pa.Array) -> np.ndarray:
-        """The rows of the pool that have one of these ids, ascending and each once: int64 [<= len(ids)]."""
-        wanted = np.unique(keys_of(ids, self.text_ids))
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.sort(self.order[place[self.keys[place] == wanted]])
+    def row_of_each(self, keys: np.ndarray) -> np.ndarray:
+        """The row of the pool that has each key, -1 where none has: int64 [len(keys)]."""
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[place] == keys, self.order[place], -1)
+
+    def take(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, pa.Array]:
+        """The named attributes of these rows."""
+        taken = self.attributes.select(list(names)).take(pa.array(rows))
+        return {name: pa.concat_arrays(taken[name].chunks) for name in names}
+
+
+def keys_of_each(ids: pa.Array, text_ids: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Ids as int64 keys, and the rows they stand in: a null has no key."""
+    if not ids.null_count:
+        return keys_of(ids, text_ids), np.arange(len(ids))
+    return keys_of(ids, text_ids), np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
 
 
 def keys_of(ids: pa.Array, text_ids: bool) -> np.ndarray:
@@ -112,37 +126,24 @@ def open_table(
         attr_delimiter,
         field_delimiter,
     ]
-    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
-    folder = cache / f"negatives-{digest}"
-    if not folder.exists():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(cache / f"negatives-{digest}.lock"):
-                if not folder.exists():
-                    _build(folder, files, types, attr_delimiter, field_delimiter)
-        except OSError as error:
-            raise UserError(
-                f"{cache}: the negative table cannot be kept here ({error.strerror or error}); "
-                "set TZREC_CACHE_DIR to a folder with room that may be written"
-            ) from None
-    return _map(folder)
+    name = digest("negatives", recipe)
+
+    def build(folder: Path) -> None:
+        _build(folder, files, types, attr_delimiter, field_delimiter)
+
+    return _map(built_once(cache, name, build))
 
 
 def _build(
     folder: Path, files: Sequence[DataFile], types: Sequence[AttributeType], attrs: str, fields: str
 ) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
-        pieces = [_read(file, types, attrs, fields) for file in files]
-        if len({text_ids for _, _, _, text_ids in pieces}) > 1:
-            raise UserError("negative_sampler.input_path: some files have integer ids, others text ids")
-        ids = pa.concat_arrays([ids for ids, _, _, _ in pieces])
-        weights = np.concatenate([weights for _, weights, _, _ in pieces])
-        table = pa.concat_tables([table for _, _, table, _ in pieces]).combine_chunks()
-        _write(staging, ids, weights, table, pieces[0][3], files)
-        os.rename(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    pieces = [_read(file, types, attrs, fields) for file in files]
+    if len({text_ids for _, _, _, text_ids in pieces}) > 1:
+        raise UserError("negative_sampler.input_path: some files have integer ids, others text ids")
+    ids = pa.concat_arrays([ids for ids, _, _, _ in pieces])
+    weights = np.concatenate([weights for _, weights, _, _ in pieces])
+    table = pa.concat_tables([table for _, _, table, _ in pieces]).combine_chunks()
+    _write(folder, ids, weights, table, pieces[0][3], files)
 
 
 def _read(
@@ -151,7 +152,8 @@ def _read(
     """(ids, weights, attributes, whether the ids are text) of one file, text or parquet."""
     if file.path.endswith(".parquet"):
         return _read_parquet(file, types, attrs)
-    table, text_ids = read_text(file, fields)
+    table, kinds = read_text(file, fields, HEADER)
+    text_ids = kinds[0] == "string"
     lines = Lines(file)
     columns = [
         pa.concat_arrays(table[name].chunks or [pa.array([], pa.string())]) for name in table.column_names
@@ -205,28 +207,39 @@ def _write(
         raise UserError(f"{name}: the negative table has no item")
     if not weights.sum() > 0:
         raise UserError(f"{name}: all {len(weights)} weights are zero, so nothing can be drawn")
-    keys = keys_of(ids, text_ids)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
+    by_row = keys_of(ids, text_ids)
+    order = np.argsort(by_row, kind="stable")
+    keys = by_row[order]
     twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
         again = int(order[twice + 1].min())
         where = f"{files[0]}:{again + 2}" if len(files) == 1 else f"{name}: item {again + 1}"
         raise UserError(f"{where}: the id {ids[again].as_py()} stands twice; an item has one line")
     threshold, alias = build_alias(weights)
-    arrays = {"weights": weights, "threshold": threshold, "alias": alias, "keys": keys, "order": order}
+    arrays = {
+        "weights": weights,
+        "threshold": threshold,
+        "alias": alias,
+        "keys": keys,
+        "order": order,
+        "ids": by_row,
+    }
     for what, array in arrays.items():
         np.save(folder / f"{what}.npy", array)
     with pa.ipc.new_file(str(folder / "attributes.arrow"), table.schema) as writer:
         writer.write_table(table, max_chunksize=max(1, len(weights)))
-    (folder / "table.json").write_text(json.dumps({"text_ids": text_ids, "items": len(weights)}))
+    (folder / "table.json").write_text(
+        json.dumps({"text_ids": text_ids, "items": len(weights), "total_weight": float(weights.sum())})
+    )
 
 
 def _map(folder: Path) -> NegativeTable:
     arrays = {
         what: np.load(folder / f"{what}.npy", mmap_mode="r")
-        for what in ("weights", "threshold", "alias", "keys", "order")
+        for what in ("weights", "threshold", "alias", "keys", "order", "ids")
     }
     attributes = pa.ipc.open_file(pa.memory_map(str(folder / "attributes.arrow"))).read_all()
     facts = json.loads((folder / "table.json").read_text())
-    return NegativeTable(attributes, **arrays, text_ids=facts["text_ids"])
+    return NegativeTable(
+        attributes, **arrays, text_ids=facts["text_ids"], total_weight=facts["total_weight"], name=folder.name
+    )

@@ -19,7 +19,8 @@ from tzrec.features.values import is_list, is_text
 from tzrec.runtime.errors import UserError
 
 MULTI_VALUE = "\x1d"
-HEADERS = (("id:int64", "id:string"), ("weight:float", "weight:double"), ("attrs:string",))
+# Name and types of each column; in tables of users and edges the names are free.
+HEADER = (("id", ("int64", "string")), ("weight", ("float", "double")), ("attrs", ("string",)))
 INTEGER = r"^[+-]?[0-9]{1,19}$"
 # float() of Python and of Arrow agree on these; nan and inf are no weights.
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -42,15 +43,23 @@ class AttributeType:
     encoded_separator: str = ""
 
 
-def read_text(file: DataFile, delimiter: str) -> tuple[pa.Table, bool]:
-    """The columns id, weight, attrs of one file as text, and whether the ids are text.
+def read_text(
+    file: DataFile, delimiter: str, header: Sequence[tuple[str, Sequence[str]]]
+) -> tuple[pa.Table, list[str]]:
+    """The columns of one file as text, and the types that its header gives them.
+
+    Args:
+        file: the table.
+        delimiter: between its columns.
+        header: name and allowed types of each column.
 
     Raises:
         UserError: a header that is not the format's, a line with another number of columns,
             bytes that are not UTF-8; with file and line.
     """
     with file.open() as stream:
-        named = _header(file, stream, delimiter)
+        types = _header(file, stream, delimiter, header)
+        names = [name for name, _ in header]
         bad: list[csv.InvalidRow] = []
 
         def keep_first(row: csv.InvalidRow) -> str:
@@ -60,7 +69,7 @@ def read_text(file: DataFile, delimiter: str) -> tuple[pa.Table, bool]:
         try:
             table = csv.read_csv(
                 stream,
-                csv.ReadOptions(column_names=["id", "weight", "attrs"], use_threads=False),
+                csv.ReadOptions(column_names=names, use_threads=False),
                 csv.ParseOptions(
                     delimiter=delimiter,
                     quote_char=False,
@@ -68,7 +77,7 @@ def read_text(file: DataFile, delimiter: str) -> tuple[pa.Table, bool]:
                     invalid_row_handler=keep_first,
                 ),
                 csv.ConvertOptions(
-                    column_types=dict.fromkeys(("id", "weight", "attrs"), pa.string()),
+                    column_types=dict.fromkeys(names, pa.string()),
                     strings_can_be_null=False,
                 ),
             )
@@ -79,27 +88,32 @@ def read_text(file: DataFile, delimiter: str) -> tuple[pa.Table, bool]:
     if bad:
         row = bad[0]
         raise UserError(
-            f"{file}:{row.number + 1}: {row.actual_columns} columns where id, weight and attrs make 3: "
-            f"{row.text[:80]!r}; columns are separated by {delimiter!r} (field_delimiter)"
+            f"{file}:{row.number + 1}: {row.actual_columns} columns where {', '.join(names)} "
+            f"make {len(names)}: {row.text[:80]!r}; columns are separated by {delimiter!r} (field_delimiter)"
         )
-    return table, named == "id:string"
+    return table, types
 
 
-def _header(file: DataFile, stream: BinaryIO, delimiter: str) -> str:
+def _header(
+    file: DataFile, stream: BinaryIO, delimiter: str, header: Sequence[tuple[str, Sequence[str]]]
+) -> list[str]:
     try:
         line = stream.readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise UserError(f"{file}:1: is not UTF-8 text") from None
-    names = line.split(delimiter)
-    right = len(names) == 3 and all(
-        name.strip() in allowed for name, allowed in zip(names, HEADERS, strict=True)
+    found = [part.strip().rpartition(":") for part in line.split(delimiter)]
+    right = len(found) == len(header) and all(
+        kind in allowed and (name == given or header is not HEADER)
+        for (given, _, kind), (name, allowed) in zip(found, header, strict=True)
     )
     if not right:
+        example = delimiter.join(f"{name}:{allowed[0]}" for name, allowed in header)
         raise UserError(
-            f"{file}:1: the header is {line[:80]!r}; it must be "
-            f'"id:int64{delimiter}weight:float{delimiter}attrs:string" (or id:string)'.replace("\t", "\\t")
+            f'{file}:1: the header is {line[:80]!r}; it must be "{example}" (or string for ids)'.replace(
+                "\t", "\\t"
+            )
         )
-    return names[0].strip()
+    return [kind for _, _, kind in found]
 
 
 class Lines:

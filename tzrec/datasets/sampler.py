@@ -1,12 +1,23 @@
-"""Weighted negatives for a batch, drawn with replacement and never an item of the batch."""
+"""Weighted negatives for a batch, drawn with replacement, and the hard ones of its users.
 
-from collections.abc import Sequence
+Draws are shared by all rows of the batch. What may not stand against which row is the rule of the
+sampler: never an item of the batch, or never an item with a positive edge to one of its users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tzrec.datasets.alias import draw
-from tzrec.datasets.negative_table import NegativeTable
+from tzrec.datasets.edges import Edges, ranges
+from tzrec.datasets.negative_table import NegativeTable, keys_of_each
+from tzrec.features.values import is_list, is_text
 from tzrec.runtime.errors import UserError
 
 # Drawing again is cheap while most draws are good; past so many rounds the weights that are
@@ -14,94 +25,264 @@ from tzrec.runtime.errors import UserError
 ROUNDS = 32
 
 
+class Exclusion(Enum):
+    """What a forbidden item is kept out of."""
+
+    BATCH = "batch"  # Of the draws: it is a negative of no row.
+    ROW = "row"  # Of the rows that forbid it; for the others it is a negative.
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """Which items the rows of a batch forbid, F pairs.
+
+    Attributes:
+        codes: int64 [F], keys of ids or rows of the pool.
+        rows: int64 [F], the row of the batch of each, ascending.
+        of_pool: int64 [N], the code of each row of the pool; None when codes are rows of the pool.
+    """
+
+    codes: np.ndarray
+    rows: np.ndarray
+    of_pool: np.ndarray | None
+
+    def codes_of(self, drawn: np.ndarray) -> np.ndarray:
+        """The codes of drawn rows of the pool."""
+        return drawn if self.of_pool is None else self.of_pool[drawn]
+
+    def hit(self, drawn: np.ndarray) -> np.ndarray:
+        """bool [len(drawn)]: which draws some row forbids."""
+        codes = self.codes_of(drawn)
+        # The smaller side becomes the hash table, for building one costs most.
+        if len(codes) >= len(self.codes):
+            return _is_in(codes, self.codes)
+        found = self.codes[_is_in(self.codes, codes)]
+        return _is_in(codes, found) if len(found) else np.zeros(len(codes), bool)
+
+    def pairs(self, drawn: np.ndarray) -> np.ndarray:
+        """int64 [2, P]: (row of the batch, place among the draws) where a row forbids a draw."""
+        codes = self.codes_of(drawn)
+        found = np.flatnonzero(_is_in(self.codes, codes))
+        order = np.argsort(codes, kind="stable")
+        first = np.searchsorted(codes, self.codes[found], sorter=order)
+        last = np.searchsorted(codes, self.codes[found], side="right", sorter=order)
+        times = last - first
+        return np.stack([np.repeat(self.rows[found], times), order[ranges(first, times)]])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The negatives of one batch, as rows of the pool.
+
+    Attributes:
+        shared: int64 [N], for all rows.
+        masked: int64 [2, P], (row of the batch, place among the N) that do not stand against each other.
+        hard: int64 [H], of single rows.
+        hard_rows: int64 [H], the row of the batch that each belongs to, ascending.
+    """
+
+    shared: np.ndarray
+    masked: np.ndarray
+    hard: np.ndarray
+    hard_rows: np.ndarray
+
+    @classmethod
+    def nothing(cls) -> Drawn:
+        """No negatives."""
+        return cls(np.empty(0, np.int64), np.empty((2, 0), np.int64), *[np.empty(0, np.int64)] * 2)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 [N + H], shared ones first."""
+        return np.concatenate([self.shared, self.hard]) if len(self.hard) else self.shared
+
+
 class NegativeSampler:
     """Draws `count` items a batch with probability proportional to weight among the allowed ones.
-
-    Draws are shared by all rows of the batch. An item of weight 0 and an item of the batch
-    are never drawn.
 
     Args:
         table: the pool.
         count: negatives a batch.
         item_column: the column of a batch that holds the item ids.
+        item_delimiter: between several ids in a text of that column.
+        exclusion: what forbidden items are kept out of.
+        positive: what users are known to like; None forbids the items of the batch instead.
+        hard: what users have been shown and did not like; None for no hard negatives.
+        hard_count: hard negatives a row at the most.
+        user_column: the column of a batch that holds the user ids, for edges.
     """
 
-    def __init__(self, table: NegativeTable, count: int, item_column: str) -> None:
+    def __init__(
+        self,
+        table: NegativeTable,
+        count: int,
+        item_column: str,
+        item_delimiter: str = ";",
+        exclusion: Exclusion = Exclusion.BATCH,
+        positive: Edges | None = None,
+        hard: Edges | None = None,
+        hard_count: int = 0,
+        user_column: str = "",
+    ) -> None:
         self.table = table
         self.count = count
         self.item_column = item_column
+        self.item_delimiter = item_delimiter
+        self.exclusion = exclusion
+        self.positive = positive
+        self.hard = hard
+        self.hard_count = hard_count
+        self.user_column = user_column
 
-    def draw_rows(self, ids: pa.Array, generator: np.random.Generator) -> np.ndarray:
-        """Rows of the pool, int64 [count], for a batch with these item ids.
+    def draw(self, columns: Mapping[str, pa.Array], generator: np.random.Generator) -> Drawn:
+        """The negatives of a batch.
+
+        Args:
+            columns: of the batch, B rows each.
+            generator: where the randomness comes from.
 
         Raises:
-            UserError: the batch covers every item that has weight.
+            UserError: everything that has weight is forbidden.
         """
-        return draw_without(self.table, self.count, self.table.rows_of(ids), generator)
+        keys, key_rows = item_keys(columns[self.item_column], self.table.text_ids, self.item_delimiter)
+        if self.positive is None:
+            forbidden = Forbidden(keys, key_rows, self.table.ids)
+        else:
+            liked, rows = self.positive.of(columns[self.user_column])
+            forbidden = Forbidden(liked, rows, None)
+        if self.exclusion is Exclusion.BATCH:
+            shared = draw_without(self.table, self.count, forbidden, generator)
+        else:
+            shared = draw(self.table.threshold, self.table.alias, self.count, generator)
+        masked = np.empty((2, 0), np.int64)
+        if self.exclusion is Exclusion.ROW:
+            masked = forbidden.pairs(shared)
+        hard, hard_rows = np.empty(0, np.int64), np.empty(0, np.int64)
+        if self.hard is not None:
+            hard, hard_rows = self.hard.draw(columns[self.user_column], self.hard_count, generator)
+            own = _pair_in(hard_rows, self.table.ids[hard], key_rows, keys)
+            hard, hard_rows = hard[~own], hard_rows[~own]
+        return Drawn(shared, masked, hard, hard_rows)
 
     def extend(
-        self, columns: dict[str, pa.Array], names: Sequence[str], generator: np.random.Generator
+        self, columns: Mapping[str, pa.Array], names: Sequence[str], drawn: Drawn
     ) -> dict[str, pa.Array]:
         """The item columns of a batch with those of its negatives below.
 
         Args:
             columns: the batch, B rows a column.
             names: of the item columns; each is an attribute of the pool.
-            generator: where the randomness comes from.
+            drawn: the negatives.
 
         Returns:
-            the named columns, B + count rows each.
+            the named columns, B + N + H rows each.
         """
-        drawn = self.table.attributes.select(list(names)).take(
-            pa.array(self.draw_rows(columns[self.item_column], generator))
-        )
         extended = {}
-        for name in names:
+        for name, negatives in self.table.take(drawn.rows, names).items():
             positives = columns[name]
             if pa.types.is_dictionary(positives.type):
                 positives = positives.dictionary_decode()
-            chunks = [chunk.cast(positives.type) for chunk in drawn[name].chunks]
-            extended[name] = pa.concat_arrays([positives, *chunks])
+            extended[name] = pa.concat_arrays([positives, negatives.cast(positives.type)])
         return extended
 
 
 def draw_without(
-    table: NegativeTable, count: int, excluded: np.ndarray, generator: np.random.Generator
+    table: NegativeTable, count: int, forbidden: Forbidden, generator: np.random.Generator
 ) -> np.ndarray:
-    """`count` rows of the pool with replacement, none of them excluded: int64 [count].
+    """`count` rows of the pool with replacement, none of them forbidden: int64 [count].
+
+    Draws that hit a forbidden item are thrown away and others taken in their place, so what stays is
+    distributed as the weights are among the allowed items.
 
     Args:
         table: the pool.
         count: how many.
-        excluded: int64 [E], rows that may not be drawn, ascending.
+        forbidden: what may not be drawn.
         generator: where the randomness comes from.
 
     Raises:
-        UserError: every item that has weight is excluded.
+        UserError: every item that has weight is forbidden.
     """
-    drawn = draw(table.threshold, table.alias, count, generator)
-    if not len(excluded):
-        return drawn
+    if not len(forbidden.codes):
+        return draw(table.threshold, table.alias, count, generator)
+    kept: list[np.ndarray] = []
+    missing, asked = count, count
     for _ in range(ROUNDS):
-        place = np.minimum(np.searchsorted(excluded, drawn), len(excluded) - 1)
-        again = np.flatnonzero(excluded[place] == drawn)
-        if not len(again):
-            return drawn
-        drawn[again] = draw(table.threshold, table.alias, len(again), generator)
-    return _draw_directly(table.weights, count, excluded, generator)
+        drawn = draw(table.threshold, table.alias, asked, generator)
+        good = drawn[~forbidden.hit(drawn)][:missing]
+        kept.append(good)
+        missing -= len(good)
+        if not missing:
+            return np.concatenate(kept)
+        # A few more than the share of good draws asks for, so that two rounds are mostly enough.
+        share = max(len(good) / asked, 0.01)
+        asked = int(missing / share * 1.1) + 16
+    kept.append(_draw_directly(table.weights, missing, forbidden, generator))
+    return np.concatenate(kept)
 
 
 def _draw_directly(
-    weights: np.ndarray, count: int, excluded: np.ndarray, generator: np.random.Generator
+    weights: np.ndarray, count: int, forbidden: Forbidden, generator: np.random.Generator
 ) -> np.ndarray:
-    allowed = np.array(weights)
-    allowed[excluded] = 0
-    kept = np.flatnonzero(allowed)
-    if not len(kept):
+    rows = np.flatnonzero(weights)
+    rows = rows[~forbidden.hit(rows)]
+    if not len(rows):
         raise UserError(
-            f"negative_sampler: one batch holds all {int((weights > 0).sum())} items of the pool that have "
-            "weight, so that no negative is left; set a smaller data_config.batch_size or give a larger pool"
+            f"negative_sampler: one batch forbids all {int((weights > 0).sum())} items of the pool that have "
+            "weight, so that no negative is left; set a smaller data_config.batch_size, give a larger pool, "
+            "or set exclusion: EXCLUDE_ROW, which keeps an item only from the rows that forbid it"
         )
-    edges = np.cumsum(allowed[kept])
+    edges = np.cumsum(weights[rows])
     place = np.searchsorted(edges, generator.random(count) * edges[-1], side="right")
-    return kept[np.minimum(place, len(kept) - 1)]
+    return rows[np.minimum(place, len(rows) - 1)]
+
+
+def item_keys(column: pa.Array, text_ids: bool, delimiter: str) -> tuple[np.ndarray, np.ndarray]:
+    """The item ids of each row of a batch as keys.
+
+    Args:
+        column: ids, lists of ids, or texts in which a delimiter stands between ids; B rows.
+        text_ids: whether the pool's ids are text.
+        delimiter: "" when every text is one id.
+
+    Returns:
+        (int64 [F] keys, int64 [F] rows, ascending); a null has none.
+
+    Raises:
+        UserError: ids that are text where those of the pool are integers.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    rows = np.arange(len(column))
+    several = pc.match_substring(column, delimiter) if is_text(column.type) and delimiter else None
+    if several is not None and pc.any(several).as_py():
+        # A text id may hold the delimiter itself: the whole text stands beside its parts.
+        whole, whole_rows = rows[:0], rows[:0]
+        if text_ids:
+            whole, whole_rows = keys_of_each(pc.if_else(several, column, None), text_ids)
+        parts, part_rows = item_keys(pc.split_pattern(column, delimiter), text_ids, "")
+        order = np.argsort(np.concatenate([whole_rows, part_rows]), kind="stable")
+        return np.concatenate([whole, parts])[order], np.concatenate([whole_rows, part_rows])[order]
+    if is_list(column.type):
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        rows = np.repeat(rows, lengths)
+        column = column.flatten()
+    keys, kept = keys_of_each(column, text_ids)
+    return keys, rows[kept]
+
+
+def _is_in(values: np.ndarray, those: np.ndarray) -> np.ndarray:
+    # NumPy's isin sorts both sides and takes three times as long.
+    return pc.is_in(pa.array(values), value_set=pa.array(those)).to_numpy(zero_copy_only=False)
+
+
+def _pair_in(
+    rows: np.ndarray, codes: np.ndarray, other_rows: np.ndarray, other_codes: np.ndarray
+) -> np.ndarray:
+    """bool [len(rows)]: which pairs (row, code) stand among the others too."""
+    # Codes become small numbers, so that a pair fits into one.
+    _, small = np.unique(np.concatenate([codes, other_codes]), return_inverse=True)
+    width = len(small)
+    ours, others = small[: len(codes)], small[len(codes) :]
+    return _is_in(rows * width + ours, other_rows * width + others)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from tzrec.datasets.batch import Layout
+from tzrec.datasets.candidates import InBatch
 from tzrec.features.feature import Feature
 from tzrec.models.dssm import DSSM
 from tzrec.modules.embedding import TwoSidedEmbedding
@@ -38,6 +39,12 @@ def tower_features(pipeline: pipeline_pb2.EasyRecConfig, features: Sequence[Feat
     return TwoTowers(of(model.user_tower), of(model.item_tower))
 
 
+def in_batch_options(pipeline: pipeline_pb2.EasyRecConfig) -> InBatch:
+    """What the model of a validated configuration makes of the items of the other rows."""
+    model = pipeline.model_config.dssm
+    return InBatch(model.in_batch_negative, model.mask_accidental_hits, model.logq_correction)
+
+
 def build_model(
     pipeline: pipeline_pb2.EasyRecConfig, towers: TwoTowers, table_device: torch.device | str = "cpu"
 ) -> DSSM:
@@ -49,14 +56,14 @@ def build_model(
         table_device: where embedding tables are made; "meta" when sharding will make them.
 
     Raises:
-        UserError: negatives that come from nowhere, or an activation or init_fn that torch lacks.
+        UserError: no negatives, or an activation or init_fn that torch lacks.
     """
     config = pipeline.model_config.dssm
     sampled = pipeline.data_config.WhichOneof("sampler") is not None
-    if sampled == config.in_batch_negative:
+    if not sampled and not config.in_batch_negative:
         raise UserError(
-            "model_config.dssm: negatives come from data_config.negative_sampler or from "
-            "in_batch_negative: true, one of the two; " + ("both are set" if sampled else "neither is set")
+            "model_config.dssm: no negatives: give data_config a sampler, such as negative_sampler, "
+            "or set in_batch_negative: true"
         )
     embeddings = TwoSidedEmbedding(
         towers.layout,

@@ -1,6 +1,7 @@
 """DSSM: two towers, one vector each (Huang et al., CIKM 2013, in its retrieval form).
 
-Shape letters: B rows of users, M = B + N rows of items, F floats in, D floats out.
+Shape letters: B rows of users, M = B + N + H rows of items (positives, shared and hard negatives),
+F floats in, D floats out.
 """
 
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tzrec.datasets.batch import Batch
-from tzrec.models.softmax import Logits, in_batch_logits, sampled_logits
+from tzrec.models.softmax import Logits, candidate_logits
 from tzrec.modules.embedding import TwoSidedEmbedding
 from tzrec.modules.mlp import Tower
 
@@ -27,7 +28,7 @@ class DSSM(nn.Module):
         embeddings: from a batch to the inputs of the towers.
         user_tower, item_tower: from inputs to vectors of one length.
         temperature: what similarities are divided by.
-        in_batch_negative: the items of the other rows are the negatives.
+        in_batch_negative: the items of the other rows are negatives too.
     """
 
     def __init__(
@@ -49,5 +50,7 @@ class DSSM(nn.Module):
         """Vectors and scores of a batch."""
         user_BF, item_MF = self.embeddings(batch)
         vectors = Vectors(self.user_tower(user_BF), self.item_tower(item_MF))
-        score = in_batch_logits if self.in_batch_negative else sampled_logits
-        return vectors, score(vectors.user, vectors.item, self.temperature)
+        logits = candidate_logits(
+            vectors.user, vectors.item, batch.candidates, self.temperature, self.in_batch_negative
+        )
+        return vectors, logits
