@@ -63,8 +63,8 @@ class Edges:
         Returns:
             (int64 [F] rows of the pool, int64 [F] rows of the batch, ascending).
         """
-        edges, rows = self._edges_of(users)
-        return self.items[edges].astype(np.int64, copy=False), rows
+        starts, lengths, rows = self._users(users)
+        return self.items[ranges(starts, lengths)].astype(np.int64, copy=False), np.repeat(rows, lengths)
 
     def draw(
         self, users: pa.Array, most: int, generator: np.random.Generator
@@ -78,25 +78,37 @@ class Edges:
         Returns:
             (int64 [H] rows of the pool, int64 [H] rows of the batch, ascending).
         """
-        edges, rows = self._edges_of(users)
-        if not len(edges):
-            return edges, rows
-        waiting = generator.exponential(size=len(edges)) / self.weights[edges]
-        order = np.lexsort((waiting, rows))
-        begins = np.searchsorted(rows, rows)  # rows ascend, so the sort moves nothing across them.
-        order = order[np.arange(len(order)) - begins < most]
-        return self.items[edges[order]].astype(np.int64, copy=False), rows[order]
+        starts, lengths, rows = self._users(users)
+        counts = np.minimum(lengths, most)
+        out = np.cumsum(counts) - counts
+        chosen = np.empty(counts.sum(), np.int64)
+        few = np.flatnonzero(lengths <= most)
+        chosen[ranges(out[few], lengths[few])] = ranges(starts[few], lengths[few])
+        many = np.flatnonzero(lengths > most)
+        # Users of like many edges stand in one matrix, of which at most a half is empty.
+        size = np.frexp(lengths[many] - 1)[1]
+        for bits in np.unique(size):
+            some = many[size == bits]
+            places = starts[some, None] + np.arange(1 << bits)
+            beyond = places >= (starts + lengths)[some, None]
+            waiting = generator.exponential(size=places.shape)
+            places[beyond] = 0
+            waiting /= self.weights[places]
+            waiting[beyond] = np.inf
+            least = np.argpartition(waiting, most - 1, axis=1)[:, :most]
+            chosen[out[some, None] + np.arange(most)] = np.take_along_axis(places, least, axis=1)
+        return self.items[chosen].astype(np.int64, copy=False), np.repeat(rows, counts)
 
-    def _edges_of(self, users: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    def _users(self, users: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(first edge, number of edges, row of the batch) of each user that has edges."""
         keys, rows = keys_of_each(users, self.text_ids)
         if not len(self.users):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
+            return tuple(np.empty((3, 0), np.int64))  # type: ignore[return-value]
         place = np.minimum(np.searchsorted(self.users, keys), len(self.users) - 1)
         known = self.users[place] == keys
-        place, rows = place[known], rows[known]
+        place = place[known]
         starts = self.offsets[place]
-        lengths = self.offsets[place + 1] - starts
-        return ranges(starts, lengths), np.repeat(rows, lengths)
+        return starts, self.offsets[place + 1] - starts, rows[known]
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzrec.datasets.alias import draw
+from tzrec.datasets.code_set import CodeSet
 from tzrec.datasets.edges import Edges, ranges
 from tzrec.datasets.negative_table import NegativeTable, keys_of_each
 from tzrec.features.values import is_list, is_text
@@ -51,23 +52,14 @@ class Forbidden:
         """The codes of drawn rows of the pool."""
         return drawn if self.of_pool is None else self.of_pool[drawn]
 
-    def hit(self, drawn: np.ndarray) -> np.ndarray:
-        """bool [len(drawn)]: which draws some row forbids."""
-        codes = self.codes_of(drawn)
-        # The smaller side becomes the hash table, for building one costs most.
-        if len(codes) >= len(self.codes):
-            return _is_in(codes, self.codes)
-        found = self.codes[_is_in(self.codes, codes)]
-        return _is_in(codes, found) if len(found) else np.zeros(len(codes), bool)
-
     def pairs(self, drawn: np.ndarray) -> np.ndarray:
         """int64 [2, P]: (row of the batch, place among the draws) where a row forbids a draw."""
         codes = self.codes_of(drawn)
-        found = np.flatnonzero(_is_in(self.codes, codes))
+        found = np.flatnonzero(CodeSet(codes).has(self.codes))
         order = np.argsort(codes, kind="stable")
-        first = np.searchsorted(codes, self.codes[found], sorter=order)
-        last = np.searchsorted(codes, self.codes[found], side="right", sorter=order)
-        times = last - first
+        codes, wanted = codes[order], self.codes[found]
+        first = np.searchsorted(codes, wanted)
+        times = np.searchsorted(codes, wanted, side="right") - first
         return np.stack([np.repeat(self.rows[found], times), order[ranges(first, times)]])
 
 
@@ -204,13 +196,12 @@ def draw_without(
     Raises:
         UserError: every item that has weight is forbidden.
     """
-    if not len(forbidden.codes):
-        return draw(table.threshold, table.alias, count, generator)
+    unwanted = CodeSet(forbidden.codes)
     kept: list[np.ndarray] = []
     missing, asked = count, count
     for _ in range(ROUNDS):
         drawn = draw(table.threshold, table.alias, asked, generator)
-        good = drawn[~forbidden.hit(drawn)][:missing]
+        good = drawn[~unwanted.has(forbidden.codes_of(drawn))][:missing]
         kept.append(good)
         missing -= len(good)
         if not missing:
@@ -218,22 +209,23 @@ def draw_without(
         # A few more than the share of good draws asks for, so that two rounds are mostly enough.
         share = max(len(good) / asked, 0.01)
         asked = int(missing / share * 1.1) + 16
-    kept.append(_draw_directly(table.weights, missing, forbidden, generator))
+    kept.append(_draw_directly(table, missing, forbidden, unwanted, generator))
     return np.concatenate(kept)
 
 
 def _draw_directly(
-    weights: np.ndarray, count: int, forbidden: Forbidden, generator: np.random.Generator
+    table: NegativeTable, count: int, forbidden: Forbidden, unwanted: CodeSet, generator: np.random.Generator
 ) -> np.ndarray:
-    rows = np.flatnonzero(weights)
-    rows = rows[~forbidden.hit(rows)]
+    rows = np.flatnonzero(table.weights)
+    rows = rows[~unwanted.has(forbidden.codes_of(rows))]
     if not len(rows):
+        everything = np.count_nonzero(table.weights)
         raise UserError(
-            f"negative_sampler: one batch forbids all {int((weights > 0).sum())} items of the pool that have "
-            "weight, so that no negative is left; set a smaller data_config.batch_size, give a larger pool, "
+            f"negative_sampler: one batch forbids all {everything} items of the pool that have weight, "
+            "so that no negative is left; set a smaller data_config.batch_size, give a larger pool, "
             "or set exclusion: EXCLUDE_ROW, which keeps an item only from the rows that forbid it"
         )
-    edges = np.cumsum(weights[rows])
+    edges = np.cumsum(table.weights[rows])
     place = np.searchsorted(edges, generator.random(count) * edges[-1], side="right")
     return rows[np.minimum(place, len(rows) - 1)]
 
@@ -272,17 +264,15 @@ def item_keys(column: pa.Array, text_ids: bool, delimiter: str) -> tuple[np.ndar
     return keys, rows[kept]
 
 
-def _is_in(values: np.ndarray, those: np.ndarray) -> np.ndarray:
-    # NumPy's isin sorts both sides and takes three times as long.
-    return pc.is_in(pa.array(values), value_set=pa.array(those)).to_numpy(zero_copy_only=False)
-
-
 def _pair_in(
     rows: np.ndarray, codes: np.ndarray, other_rows: np.ndarray, other_codes: np.ndarray
 ) -> np.ndarray:
     """bool [len(rows)]: which pairs (row, code) stand among the others too."""
+    if len(other_rows) and np.array_equal(other_rows, np.arange(len(other_rows))):
+        # As nearly always: one item a row, none without.
+        return codes == other_codes[rows]
     # Codes become small numbers, so that a pair fits into one.
     _, small = np.unique(np.concatenate([codes, other_codes]), return_inverse=True)
     width = len(small)
     ours, others = small[: len(codes)], small[len(codes) :]
-    return _is_in(rows * width + ours, other_rows * width + others)
+    return CodeSet(other_rows * width + others).has(rows * width + ours)
