@@ -3,19 +3,21 @@
     python benchmarks/sampler.py --work_dir .bench-sampler
     python benchmarks/sampler.py --work_dir .bench-sampler --items 100000 --rounds 50
 
-The pool has six attributes of integers and weights that fall with the rank of an item (1 / rank), the
-batch follows the weights as clicks do, users have 20 positive and 20 hard edges. The floor draws as
-many rows from the same alias table by bare NumPy and takes the same columns, held in memory; it does
-not exclude anything. Floor and samplers are timed in turn, round by round; the medians are shown.
+The pool has six attributes of integers; weights are (1 / rank of the item) ** power, the batch follows
+the weights as clicks do, users have 20 positive and 20 hard edges. The floor draws as many rows from
+the same alias table by bare NumPy and takes the same columns, held in memory; it excludes nothing.
+Floor and samplers are timed in turn, round by round; the medians are shown.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from tzrec.datasets.alias import draw
@@ -29,19 +31,17 @@ USERS = 100_000
 SHAPES = ((8192, 1024), (1024, 10_000))
 
 
-def make_pool(folder: Path, items: int) -> NegativeTable:
+def make_pool(folder: Path, items: int, power: float) -> NegativeTable:
     """The table as GraphLearn text, opened the way training opens it."""
-    path = folder / f"pool-{items}.txt"
+    path = folder / f"pool-{items}-{power}.txt"
     if not path.exists():
         rng = np.random.default_rng(0)
-        weights = 1 / np.arange(1.0, items + 1)
+        weights = np.arange(1.0, items + 1) ** -power
         ids = pa.array(rng.permutation(items))
         columns = [ids] + [
             pa.array(rng.integers(0, top, items)) for top in (10_000, 400_000, 200_000, 100_000)
         ]
         texts = [column.cast(pa.string()) for column in (*columns, pa.array(rng.integers(1, 100_000, items)))]
-        import pyarrow.compute as pc
-
         attributes = pc.binary_join_element_wise(*texts, "\x02")
         table = pa.table([ids, weights, attributes], ["id:int64", "weight:float", "attrs:string"])
         options = csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
@@ -87,7 +87,7 @@ def medians(ways: dict[str, Callable[[int], int]], rounds: int) -> dict[str, tup
     return {name: (float(np.median(times)), made[name]) for name, times in seconds.items()}
 
 
-def measure(table: NegativeTable, rows: int, count: int, rounds: int) -> None:
+def measure(table: NegativeTable, title: str, rows: int, count: int, rounds: int) -> None:
     """Prints the lines of one batch size."""
     held = {name: np.array(table.take(np.arange(len(table)), [name])[name].to_numpy()) for name in NAMES}
     threshold, alias = np.array(table.threshold), np.array(table.alias)
@@ -116,7 +116,7 @@ def measure(table: NegativeTable, rows: int, count: int, rounds: int) -> None:
     ways = {"floor": floor} | {name: way(sampler) for name, sampler in samplers(table, count).items()}
     found = medians(ways, rounds)
     bare = found["floor"][1] / found["floor"][0]
-    print(f"\npool {len(table):,}, batch {rows} x {count}")
+    print(f"\n{title}, batch {rows} x {count}")
     for name, (seconds, made) in found.items():
         rate = made / seconds
         ratio = f"{rate / bare:5.2f} of the floor"
@@ -129,13 +129,14 @@ def main() -> None:
     )
     parser.add_argument("--work_dir", type=Path, required=True)
     parser.add_argument("--items", type=int, nargs="+", default=[10**5, 10**6, 10**7])
+    parser.add_argument("--powers", type=float, nargs="+", default=[0.0, 0.75])
     parser.add_argument("--rounds", type=int, default=50)
     arguments = parser.parse_args()
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
-    for items in arguments.items:
-        table = make_pool(arguments.work_dir, items)
+    for items, power in product(arguments.items, arguments.powers):
+        table = make_pool(arguments.work_dir, items, power)
         for rows, count in SHAPES:
-            measure(table, rows, count, arguments.rounds)
+            measure(table, f"pool {items:,}, power {power}", rows, count, arguments.rounds)
 
 
 if __name__ == "__main__":

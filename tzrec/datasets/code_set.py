@@ -22,17 +22,17 @@ class CodeSet:
     """
 
     def __init__(self, values: np.ndarray) -> None:
+        self.empty = _absent(values)
         self.levels: list[tuple[np.uint64, np.uint64, np.ndarray]] = []
         factor = SPREAD
         while len(values):
             bits = max(LEAST_BITS, (len(values) * SLOTS_A_VALUE - 1).bit_length())
             level = np.uint64(factor), np.uint64(64 - bits)
             slots = _slots(values, *level)
-            # Every slot holds some value of the set, so an answer needs no mark for an empty one.
-            table = np.full(1 << bits, values[0])
+            table = np.full(1 << bits, self.empty)
             table[slots] = values
             self.levels.append((*level, table))
-            values = values[table[slots] != values]
+            values = values[np.flatnonzero(table[slots] != values)]
             factor = (factor * SPREAD) & MASK
 
     def has(self, values: np.ndarray) -> np.ndarray:
@@ -45,9 +45,31 @@ class CodeSet:
             bool [Q].
         """
         found = np.zeros(len(values), bool)
+        # Those whose slot held another value on every level so far; an empty slot says no for good.
+        asked = None
         for factor, shift, table in self.levels:
-            found |= table[_slots(values, factor, shift)] == values
+            wanted = values if asked is None else values[asked]
+            held = table[_slots(wanted, factor, shift)]
+            same, is_taken = held == wanted, held != self.empty
+            same &= is_taken
+            is_taken &= ~same
+            rest = np.flatnonzero(is_taken)
+            if asked is None:
+                found, asked = same, rest
+            else:
+                found[asked[same]] = True
+                asked = asked[rest]
+            if not len(asked):
+                break
         return found
+
+
+def _absent(values: np.ndarray) -> np.int64:
+    """A number that is not among the values."""
+    number = np.int64(-(2**62) - 1)
+    while (values == number).any():
+        number -= 1
+    return number
 
 
 def _slots(values: np.ndarray, factor: np.uint64, shift: np.uint64) -> np.ndarray:

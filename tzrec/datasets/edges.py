@@ -91,7 +91,7 @@ class Edges:
             some = many[size == bits]
             places = starts[some, None] + np.arange(1 << bits)
             beyond = places >= (starts + lengths)[some, None]
-            waiting = generator.exponential(size=places.shape)
+            waiting = generator.standard_exponential(places.shape, np.float32)
             places[beyond] = 0
             waiting /= self.weights[places]
             waiting[beyond] = np.inf
