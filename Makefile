@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench clean
+.PHONY: install quickstart test check bench bench-sampler bench-negatives clean
 
 install: $(INSTALLED)
 
@@ -31,6 +31,14 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	rm -rf .bench
 	$(BIN)/python -m tzrec.tools.tutorial demo --work_dir .bench
+
+bench-sampler: $(INSTALLED)
+	$(BIN)/python benchmarks/sampler.py --work_dir .bench/sampler
+
+# Hours: every way to choose negatives, trained.
+bench-negatives: $(INSTALLED)
+	for table in samplers exclusion in_batch; do \
+	  $(BIN)/python benchmarks/negatives.py demo --work_dir .bench/negatives --table $$table || exit; done
 
 clean:
 	rm -rf .venv .quickstart .bench build *.egg-info tzrec/protos
