@@ -37,21 +37,18 @@ def exclusions(source: str) -> Iterator[Variant]:
 def in_batch(source: str) -> Iterator[Variant]:
     """The items of the batch as negatives, with and without corrections, alone and mixed."""
     item = {"demo": "adgroup_id", "movielens": "item_id"}[source]
-    for mask, logq in product((False, True), repeat=2):
+    for words in ("plain", "mask", "mask logq"):
         options = {
             f"{DSSM}.in_batch_negative": True,
-            f"{DSSM}.mask_accidental_hits": mask,
-            f"{DSSM}.logq_correction": logq,
+            f"{DSSM}.mask_accidental_hits": "mask" in words,
+            f"{DSSM}.logq_correction": "logq" in words,
         }
-        words = " ".join(word for word, is_on in (("mask", mask), ("logq", logq)) if is_on) or "plain"
         alone = {**options, SAMPLER: None, "data_config.item_id_field": item}
         yield f"in-batch {words}", 0.0, alone
-        for power in (0.0, 1.0):
-            yield (
-                f"mixed power {power} {words}",
-                power,
-                {**options, f"{SAMPLER}.exclusion": "EXCLUDE_ROW"},
-            )
+        if words != "plain":
+            for power in (0.0, 1.0):
+                mixed = {**options, f"{SAMPLER}.exclusion": "EXCLUDE_ROW"}
+                yield f"mixed power {power} {words}", power, mixed
     for power, logq in product((0.0, 1.0), (False, True)):
         edits = {f"{DSSM}.logq_correction": logq, f"{SAMPLER}.exclusion": "EXCLUDE_ROW"}
         yield f"sampled power {power} {'logq' if logq else 'plain'}", power, edits
