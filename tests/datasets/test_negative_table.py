@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tzrec.datasets.negative_table import open_table
-from tzrec.datasets.negative_text import AttributeType
+from tzrec.datasets.attributes import AttributeType
 from tzrec.runtime.errors import UserError
 
 HEADER = "id:int64\tweight:float\tattrs:string\n"
@@ -29,30 +29,36 @@ def table(folder: Path, text: str, types=TYPES, **options):
 
 def test_attributes_take_the_types_of_the_training_columns(tmp_path: Path) -> None:
     found = table(tmp_path, HEADER + "7\t1.5\t7\x02a\x1db\x021.25\n3\t2\t3\x02\x02\n")
-    assert found.attributes.to_pydict() == {"item": [7, 3], "tags": [["a", "b"], []], "price": [1.25, None]}
+    taken = found.take(np.array([1, 0, 0]), ["tags", "item", "price"])
+    assert {name: column.type for name, column in taken.items()} == {kind.name: kind.type for kind in TYPES}
+    assert {name: column.to_pylist() for name, column in taken.items()} == {
+        "tags": [[], ["a", "b"], ["a", "b"]],
+        "item": [3, 7, 7],
+        "price": [None, 1.25, 1.25],
+    }
     assert found.weights.tolist() == [1.5, 2.0]
     assert found.rows_of(pa.array([3, 99, 7, 3])).tolist() == [0, 1]
 
 
 def test_text_columns_get_the_separator_of_their_feature(tmp_path: Path) -> None:
     types = [AttributeType("tags", pa.string(), "|")]
-    assert table(tmp_path, HEADER + "1\t1\ta\x1db\n", types).attributes["tags"].to_pylist() == ["a|b"]
+    assert table(tmp_path, HEADER + "1\t1\ta\x1db\n", types).columns["tags"].to_pylist() == ["a|b"]
 
 
 def test_fg_none_separates_values_of_lists_in_two_ways(tmp_path: Path) -> None:
     types = [AttributeType("tags", pa.list_(pa.int64()), "\x03", "\x03")]
     found = table(tmp_path, HEADER + "1\t1\t4\x035\x1d6\n", types)
-    assert found.attributes["tags"].to_pylist() == [[4, 5, 6]]
+    assert found.columns["tags"].to_pylist() == [[4, 5, 6]]
 
 
 def test_every_array_is_a_memory_map_of_one_copy(tmp_path: Path) -> None:
     found = table(tmp_path, HEADER + "1\t1\t1\x02a\x021\n")
-    assert all(isinstance(array, np.memmap) for array in (found.alias, found.keys, found.threshold))
+    assert all(isinstance(array, np.memmap) for array in (found.alias, found.ids.keys, found.threshold))
     (folder,) = [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
-    before = (folder / "alias.npy").stat().st_mtime_ns
+    before = (folder / "buckets").stat().st_mtime_ns
     table_again = open_table(str(tmp_path / "table.txt"), TYPES, "\x02", "\t", tmp_path / "cache")
     assert len(table_again) == 1
-    assert (folder / "alias.npy").stat().st_mtime_ns == before
+    assert (folder / "buckets").stat().st_mtime_ns == before
 
 
 def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
@@ -72,17 +78,17 @@ def test_folders_gzip_and_parquet(tmp_path: Path) -> None:
     )
     paths = f"{tmp_path / 'joined.parquet'},{tmp_path / 'apart.parquet'}"
     found = open_table(paths, TYPES, "\x02", "\t", tmp_path / "cache")
-    assert found.attributes["item"].to_pylist() == [1, 2, 5]
-    assert found.attributes["tags"].to_pylist() == [["a"], ["b"], ["x"]]
+    assert found.columns["item"].to_pylist() == [1, 2, 5]
+    assert found.columns["tags"].to_pylist() == [["a"], ["b"], ["x"]]
 
 
 BAD = {
     "header": ("id\tweight\tattrs\n1\t1\t1\x02a\x021\n", r"table.txt:1: the header is"),
     "columns": (HEADER + "1\t1\t1\x02a\x021\n2\t1\n", r"table.txt:3: 2 columns where"),
-    "id": (HEADER + "x9\t1\t1\x02a\x021\n", r"table.txt:2: the id 'x9' is no integer"),
-    "weight": (HEADER + "1\tmuch\t1\x02a\x021\n", r"table.txt:2: the weight 'much' is no number"),
-    "nan": (HEADER + "1\tnan\t1\x02a\x021\n", r"table.txt:2: the weight 'nan' is no number"),
-    "infinite": (HEADER + "1\t1e999\t1\x02a\x021\n", r"table.txt:2: the weight inf is not finite"),
+    "id": (HEADER + "x9\t1\t1\x02a\x021\n", r"table.txt:2: the id 'x9' is no int64"),
+    "weight": (HEADER + "1\tmuch\t1\x02a\x021\n", r"table.txt:2: the weight 'much' is no double"),
+    "nan": (HEADER + "1\tnan\t1\x02a\x021\n", r"table.txt:2: the weight 'nan' is no double"),
+    "infinite": (HEADER + "1\t1e999\t1\x02a\x021\n", r"table.txt:2: the weight '1e999' is outside the range of double"),
     "negative": (
         HEADER + "1\t1\t1\x02a\x021\n2\t-1\t1\x02a\x021\n",
         r"table.txt:3: the weight -1.0 is negative",

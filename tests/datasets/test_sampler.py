@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tzrec.datasets.negative_table import open_table
-from tzrec.datasets.negative_text import AttributeType
+from tzrec.datasets.attributes import AttributeType
 from tzrec.datasets.sampler import NegativeSampler
 from tzrec.runtime.errors import UserError
 

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from tzrec.datasets.attributes import MULTI_VALUE, AttributeType
 from tzrec.datasets.batch import Batch, Layout, collate
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.negative_table import open_table
-from tzrec.datasets.negative_text import MULTI_VALUE, AttributeType
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.rows import SEED
 from tzrec.datasets.sampler import NegativeSampler

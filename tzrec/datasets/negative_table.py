@@ -1,8 +1,7 @@
-"""The item pool to draw negatives from: parsed once a host, then memory-mapped by every process.
+"""The item pool to draw negatives from: prepared once a host, then memory-mapped by every process.
 
-The table becomes a folder in the cache: the attributes as Arrow IPC, beside them the alias table
-of the weights and the ids in sorted order. The folder's name is a digest of what it was made from
-(paths, sizes, times of change, attribute types), it appears by one rename when it is whole, and
+The table becomes a folder of arrays in the cache. The folder's name is a digest of what it was made
+from (paths, sizes, times of change, attribute types), it appears by one rename when it is whole, and
 processes that start together wait for the one that builds it.
 """
 
@@ -10,79 +9,88 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from filelock import FileLock
 
-from tzrec.datasets.alias import build_alias
-from tzrec.datasets.files import DataFile, expand
-from tzrec.datasets.negative_text import (
-    AttributeType,
-    Lines,
-    attributes_of,
-    convert,
-    ids_of,
-    read_text,
-    weights_of,
-)
-from tzrec.features.bucketize import fingerprint64
-from tzrec.features.values import is_text
-from tzrec.runtime.errors import UserError, missing_columns
+from tzrec.datasets.alias import bucket_type
+from tzrec.datasets.attributes import AttributeType
+from tzrec.datasets.bounded import read_array
+from tzrec.datasets.columns import read_column, restore
+from tzrec.datasets.files import expand
+from tzrec.datasets.key_index import KeyIndex
+from tzrec.datasets.negative_build import FACTS, FLAG, Source, build_pool, keys_of
+from tzrec.datasets.negative_text import BLOCK
+from tzrec.runtime.errors import UserError
 
-FORMAT = 1
+# Raised whenever the folder would be read otherwise or hold something else.
+FORMAT = 2
+UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
 class NegativeTable:
-    """N items; every array is a memory map.
+    """N items; every array is a memory map that all processes of a host share.
 
     Attributes:
-        attributes: Arrow table, N rows, one chunk a column.
+        columns: by name, one array [N] each, as `datasets.columns` stores it.
+        types: by name, what rows of that column are taken as.
         weights: float64 [N].
         threshold: float32 [N], with `alias` the alias table of the weights.
-        alias: int64 [N].
-        keys: int64 [N], ids (fingerprints of text ids) in ascending order.
-        order: int64 [N], order[i] is the row of keys[i].
+        alias: int32 or int64 [N].
+        ids: the index of the ids, or of the fingerprints of text ids.
         text_ids: whether the ids are text.
     """
 
-    attributes: pa.Table
+    columns: Mapping[str, pa.Array]
+    types: Mapping[str, pa.DataType]
     weights: np.ndarray
     threshold: np.ndarray
     alias: np.ndarray
-    keys: np.ndarray
-    order: np.ndarray
+    ids: KeyIndex
     text_ids: bool
 
     def __len__(self) -> int:
         return len(self.weights)
 
+    def take(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, pa.Array]:
+        """The named attributes of these rows, [len(rows)] each.
+
+        Args:
+            rows: int64, 0 <= row < N, in any order, repeated or not.
+            names: of attributes.
+        """
+        chosen = pa.array(rows)
+        return {name: restore(self.columns[name].take(chosen), self.types[name]) for name in names}
+
     def rows_of(self, ids: pa.Array) -> np.ndarray:
         """The rows of the pool that have one of these ids, ascending and each once: int64 [<= len(ids)]."""
-        wanted = np.unique(keys_of(ids, self.text_ids))
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.sort(self.order[place[self.keys[place] == wanted]])
+        _, rows = self.ids.find(self._keys(ids.drop_null()))
+        rows.sort()
+        return rows[np.concatenate([[True], rows[1:] != rows[:-1]])] if len(rows) else rows
 
+    def row_of_each(self, ids: pa.Array) -> np.ndarray:
+        """The row of each id: int64 [len(ids)], -1 for a null and where the pool has no such id."""
+        present = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
+        found, known = self.ids.find(self._keys(ids.drop_null()))
+        rows = np.full(len(ids), -1, np.int64)
+        rows[present[found]] = known
+        return rows
 
-def keys_of(ids: pa.Array, text_ids: bool) -> np.ndarray:
-    """Ids as int64 keys: themselves, or FarmHash fingerprints of text ids. Nulls are left out."""
-    ids = ids.drop_null()
-    if text_ids:
-        return fingerprint64(ids.cast(pa.string())).view(np.int64)
-    try:
-        return ids.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UserError(
-            f"the negative table has integer ids, the item ids of the training table are {ids.type}; "
-            'write the header of the negative table as "id:string"'
-        ) from None
+    def _keys(self, ids: pa.Array) -> np.ndarray:
+        if pa.types.is_dictionary(ids.type):
+            ids = ids.dictionary_decode()
+        try:
+            return keys_of(ids, self.text_ids)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise UserError(
+                f"the negative table has integer ids, the item ids of the training table are {ids.type}; "
+                'write the header of the negative table as "id:string"'
+            ) from None
 
 
 def open_table(
@@ -91,6 +99,7 @@ def open_table(
     attr_delimiter: str,
     field_delimiter: str,
     cache: Path,
+    block: int = BLOCK,
 ) -> NegativeTable:
     """The table, built into the cache first when it is not there.
 
@@ -100,14 +109,15 @@ def open_table(
         attr_delimiter: between the attributes of an item.
         field_delimiter: between id, weight and attributes.
         cache: the folder of the cache.
+        block: bytes of a text table that are converted at a time.
 
     Raises:
-        UserError: a malformed table, with file and line.
+        UserError: a malformed table, with file and line; a cache that cannot be written.
     """
-    files = expand(paths, flag="negative_sampler.input_path")
+    source = Source(expand(paths, flag=FLAG), types, attr_delimiter, field_delimiter)
     recipe = [
         FORMAT,
-        [file.stamp() for file in files],
+        [file.stamp() for file in source.files],
         [[kind.name, str(kind.type), kind.separator, kind.encoded_separator] for kind in types],
         attr_delimiter,
         field_delimiter,
@@ -119,114 +129,56 @@ def open_table(
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(cache / f"negatives-{digest}.lock"):
                 if not folder.exists():
-                    _build(folder, files, types, attr_delimiter, field_delimiter)
+                    _build(folder, source, block)
         except OSError as error:
             raise UserError(
                 f"{cache}: the negative table cannot be kept here ({error.strerror or error}); "
                 "set TZREC_CACHE_DIR to a folder with room that may be written"
             ) from None
-    return _map(folder)
+    return _map(folder, types)
 
 
-def _build(
-    folder: Path, files: Sequence[DataFile], types: Sequence[AttributeType], attrs: str, fields: str
-) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+def _build(folder: Path, source: Source, block: int) -> None:
+    staging = folder.with_name(folder.name + UNFINISHED)
+    # Whoever holds the lock is alone: this can only be left over from a build that was killed.
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     try:
-        pieces = [_read(file, types, attrs, fields) for file in files]
-        if len({text_ids for _, _, _, text_ids in pieces}) > 1:
-            raise UserError("negative_sampler.input_path: some files have integer ids, others text ids")
-        ids = pa.concat_arrays([ids for ids, _, _, _ in pieces])
-        weights = np.concatenate([weights for _, weights, _, _ in pieces])
-        table = pa.concat_tables([table for _, _, table, _ in pieces]).combine_chunks()
-        _write(staging, ids, weights, table, pieces[0][3], files)
+        build_pool(staging, source, block)
+        _sync(staging)
         os.rename(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _read(
-    file: DataFile, types: Sequence[AttributeType], attrs: str, fields: str
-) -> tuple[pa.Array, np.ndarray, pa.Table, bool]:
-    """(ids, weights, attributes, whether the ids are text) of one file, text or parquet."""
-    if file.path.endswith(".parquet"):
-        return _read_parquet(file, types, attrs)
-    table, text_ids = read_text(file, fields)
-    lines = Lines(file)
-    columns = [
-        pa.concat_arrays(table[name].chunks or [pa.array([], pa.string())]) for name in table.column_names
-    ]
-    attributes = attributes_of(columns[2], attrs, types, lines)
-    return ids_of(columns[0], text_ids, lines), weights_of(columns[1], lines), pa.table(attributes), text_ids
+def _sync(folder: Path) -> None:
+    """Has everything on the disk before the folder gets its name: a power cut must not leave a hole."""
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
 
 
-def _read_parquet(
-    file: DataFile, types: Sequence[AttributeType], attrs: str
-) -> tuple[pa.Array, np.ndarray, pa.Table, bool]:
-    try:
-        with file.open() as stream:
-            table = pq.read_table(stream).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
-    names = table.column_names
-    wanted = ["id", "weight"] + ([] if "attrs" in names else [kind.name for kind in types])
-    if lost := [name for name in wanted if name not in names]:
-        raise missing_columns(str(file), lost, names)
-    lines = Lines(file, 1, "row ")
-    flat = {name: pa.concat_arrays(table[name].chunks) for name in names if table.num_rows}
-    if not flat:
-        raise UserError(f"{file}: the negative table has no item")
-    text_ids = is_text(flat["id"].type)
-    if flat["id"].null_count:
-        raise UserError(f"{lines.at(pc.index(flat['id'].is_null(), True).as_py())}: an id is null")
-    if "attrs" in names:
-        attributes = attributes_of(flat["attrs"], attrs, types, lines)
-    else:
-        attributes = {
-            kind.name: convert(flat[kind.name], kind, lines)
-            if is_text(flat[kind.name].type)
-            else flat[kind.name].cast(kind.type)
-            for kind in types
-        }
-    ids = flat["id"] if text_ids else flat["id"].cast(pa.int64())
-    return ids, weights_of(flat["weight"], lines), pa.table(attributes), text_ids
-
-
-def _write(
-    folder: Path,
-    ids: pa.Array,
-    weights: np.ndarray,
-    table: pa.Table,
-    text_ids: bool,
-    files: Sequence[DataFile],
-) -> None:
-    name = ", ".join(map(str, files))
-    if not len(ids):
-        raise UserError(f"{name}: the negative table has no item")
-    if not weights.sum() > 0:
-        raise UserError(f"{name}: all {len(weights)} weights are zero, so nothing can be drawn")
-    keys = keys_of(ids, text_ids)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    twice = np.flatnonzero(keys[1:] == keys[:-1])
-    if len(twice):
-        again = int(order[twice + 1].min())
-        where = f"{files[0]}:{again + 2}" if len(files) == 1 else f"{name}: item {again + 1}"
-        raise UserError(f"{where}: the id {ids[again].as_py()} stands twice; an item has one line")
-    threshold, alias = build_alias(weights)
-    arrays = {"weights": weights, "threshold": threshold, "alias": alias, "keys": keys, "order": order}
-    for what, array in arrays.items():
-        np.save(folder / f"{what}.npy", array)
-    with pa.ipc.new_file(str(folder / "attributes.arrow"), table.schema) as writer:
-        writer.write_table(table, max_chunksize=max(1, len(weights)))
-    (folder / "table.json").write_text(json.dumps({"text_ids": text_ids, "items": len(weights)}))
-
-
-def _map(folder: Path) -> NegativeTable:
-    arrays = {
-        what: np.load(folder / f"{what}.npy", mmap_mode="r")
-        for what in ("weights", "threshold", "alias", "keys", "order")
-    }
-    attributes = pa.ipc.open_file(pa.memory_map(str(folder / "attributes.arrow"))).read_all()
-    facts = json.loads((folder / "table.json").read_text())
-    return NegativeTable(attributes, **arrays, text_ids=facts["text_ids"])
+def _map(folder: Path, types: Sequence[AttributeType]) -> NegativeTable:
+    facts = json.loads((folder / FACTS).read_text())
+    for name, size in facts["files"].items():
+        if not (folder / name).exists() or (folder / name).stat().st_size != size:
+            raise UserError(f"{folder}: {name} is not as it was written; remove the folder, it is made anew")
+    rows = facts["items"]
+    buckets = read_array(folder / "buckets", bucket_type(rows))
+    index = buckets["alias"].dtype
+    return NegativeTable(
+        {
+            kind.name: read_column(folder, f"column{number}", kind.type, rows)
+            for number, kind in enumerate(types)
+        },
+        {kind.name: kind.type for kind in types},
+        read_array(folder / "weights", np.dtype(np.float64)),
+        buckets["threshold"],
+        buckets["alias"],
+        KeyIndex(
+            read_array(folder / "keys", np.dtype(np.int64)),
+            read_array(folder / "order", index),
+            read_array(folder / "starts", index),
+        ),
+        facts["text_ids"],
+    )

@@ -52,16 +52,13 @@ class NegativeSampler:
         Returns:
             the named columns, B + count rows each.
         """
-        drawn = self.table.attributes.select(list(names)).take(
-            pa.array(self.draw_rows(columns[self.item_column], generator))
-        )
+        drawn = self.table.take(self.draw_rows(columns[self.item_column], generator), names)
         extended = {}
         for name in names:
             positives = columns[name]
             if pa.types.is_dictionary(positives.type):
                 positives = positives.dictionary_decode()
-            chunks = [chunk.cast(positives.type) for chunk in drawn[name].chunks]
-            extended[name] = pa.concat_arrays([positives, *chunks])
+            extended[name] = pa.concat_arrays([positives, drawn[name].cast(positives.type)])
         return extended
 
 
