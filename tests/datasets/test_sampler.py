@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tzrec.datasets.negative_table import open_table
 from tzrec.datasets.attributes import AttributeType
+from tzrec.datasets.negative_table import open_table
 from tzrec.datasets.sampler import NegativeSampler
 from tzrec.runtime.errors import UserError
 

@@ -56,7 +56,7 @@ class ColumnWriter:
         self.offsets = self._open("offsets") if self.children or is_text(kind) else None
         self.data = None if self.children else self._open("data")
         if self.offsets:
-            self.offsets.write(np.zeros(1, np.int64))
+            self.offsets.write(np.zeros(1, np.int64).data)
 
     def append(self, array: pa.Array) -> None:
         """Adds rows, an array of `kind`."""
@@ -72,36 +72,37 @@ class ColumnWriter:
             _, offsets, data = array.buffers()
             bounds = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
             if data and bounds[-1] > bounds[0]:
-                self._data().write(np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]])
+                self._write(np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]])
         elif pa.types.is_boolean(self.kind):
-            self._data().write(array.cast(pa.uint8()).fill_null(0).to_numpy())
+            self._write(array.cast(pa.uint8()).fill_null(0).to_numpy())
         else:
             values = array.fill_null(0) if array.null_count else array
-            self._data().write(np.ascontiguousarray(values.to_numpy()))
+            self._write(values.to_numpy())
         self.rows += len(array)
 
     def close(self) -> None:
-        """Finishes the files. `read_column` can read them then."""
+        """Finishes the files, once. `read_column` can read them then."""
         for file in (self.offsets, self.data, self.validity):
             if file:
                 file.close()
         if self.validity:
             self._pack_validity()
+            self.validity = None
         for child in self.children:
             child.close()
 
     def _open(self, what: str) -> BinaryIO:
         return open(self.folder / f"{self.name}.{what}", "wb")
 
-    def _data(self) -> BinaryIO:
+    def _write(self, values: np.ndarray) -> None:
         assert self.data is not None
-        return self.data
+        self.data.write(np.ascontiguousarray(values).data)
 
     def _append_offsets(self, lengths: pa.Array) -> None:
         assert self.offsets is not None
         counts = lengths.cast(pa.int64()).fill_null(0).to_numpy()
         ends = np.cumsum(counts) + self.end
-        self.offsets.write(ends)
+        self.offsets.write(ends.data)
         self.end = int(ends[-1]) if len(ends) else self.end
 
     def _append_validity(self, array: pa.Array) -> None:
@@ -109,9 +110,9 @@ class ColumnWriter:
         if array.null_count and not self.validity:
             self.validity = self._open("valid")
             for rows in chunks(self.rows):
-                self.validity.write(np.ones(rows.stop - rows.start, np.uint8))
+                self.validity.write(bytes([1]) * (rows.stop - rows.start))
         if self.validity:
-            self.validity.write(array.is_valid().cast(pa.uint8()).to_numpy())
+            self.validity.write(array.is_valid().cast(pa.uint8()).to_numpy().data)
 
     def _pack_validity(self) -> None:
         """Makes the bytes the bits that Arrow wants, in place of the file."""
@@ -119,7 +120,7 @@ class ColumnWriter:
         packed = path.with_suffix(".bits")
         with open(path, "rb") as source, open(packed, "wb") as target:
             while piece := source.read(PACKED):
-                target.write(np.packbits(np.frombuffer(piece, np.uint8), bitorder="little"))
+                target.write(np.packbits(np.frombuffer(piece, np.uint8), bitorder="little").data)
         packed.replace(path)
 
 
@@ -182,7 +183,11 @@ def restore(array: pa.Array, kind: pa.DataType) -> pa.Array:
     entries = array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
     inner = entries.values
     return pa.MapArray.from_arrays(
-        entries.offsets, inner.field(0), inner.field(1), kind, mask=entries.is_null() if entries.null_count else None
+        entries.offsets,
+        inner.field(0),
+        inner.field(1),
+        kind,
+        mask=entries.is_null() if entries.null_count else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Which row has this key: sorted int64 keys on disk, found in a few steps whatever their number."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def _sort(keys: np.ndarray, ordered: np.ndarray, order: np.ndarray) -> int:
             at = slice(filled[number], filled[number] + len(chosen))
             ordered[at], order[at] = keys[c][chosen], chosen + c.start
             filled[number] = at.stop
-    again = [_sort_part(ordered[a:b], order[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    again = [_sort_part(ordered[a:b], order[a:b]) for a, b in pairwise(ends)]
     return min((row for row in again if row >= 0), default=-1)
 
 

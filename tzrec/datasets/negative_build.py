@@ -108,9 +108,7 @@ def _read(file: DataFile, source: Source, block: int) -> Iterator[tuple[Items, i
     """The items of one file in order, and how many of its bytes have been read."""
     if file.path.endswith(".parquet"):
         parquet = ParquetFile(file, source.types)
-        convert = partial(
-            items_of_batch, file=file, attr_delimiter=source.attr_delimiter, types=source.types
-        )
+        convert = partial(items_of_batch, file=file, attr_delimiter=source.attr_delimiter, types=source.types)
         with closing(parquet):
             yield from _in_threads(parquet, convert)
         return
@@ -153,8 +151,8 @@ class _Writer:
         self.columns = [
             ColumnWriter(folder, f"column{number}", kind.type) for number, kind in enumerate(source.types)
         ]
-        self.ids = open(folder / "ids", "wb")
-        self.weights = open(folder / "weights", "wb")
+        self.ids = (folder / "ids").open("wb")
+        self.weights = (folder / "weights").open("wb")
 
     def append(self, number: int, items: Items) -> None:
         """Adds items of file `number`."""
@@ -166,8 +164,8 @@ class _Writer:
                 f"{FLAG}: {self.source.files[number]} has {'text' if text_ids else 'integer'} ids, "
                 "the files before it have not; give all ids one type"
             )
-        self.ids.write(keys_of(items.ids, text_ids))
-        self.weights.write(items.weights)
+        self.ids.write(keys_of(items.ids, text_ids).data)
+        self.weights.write(items.weights.data)
         for column, values in zip(self.columns, items.attributes, strict=True):
             column.append(values)
         self.rows += len(items)
@@ -198,8 +196,10 @@ class _Writer:
         (self.folder / FACTS).write_text(json.dumps(facts))
 
     def close(self) -> None:
-        for file in (self.ids, self.weights, *self.columns):
-            file.close()
+        self.ids.close()
+        self.weights.close()
+        for column in self.columns:
+            column.close()
 
     def _twice(self, row: int) -> UserError:
         """The error for an id of this row that an earlier row has too."""

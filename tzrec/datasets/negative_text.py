@@ -11,14 +11,14 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from tzrec.datasets.attributes import SHOWN, AttributeType, Place, number, refuse, split_attributes
+from tzrec.datasets.attributes import SHOWN, AttributeType, Place, number, refuse, required, split_attributes
 from tzrec.datasets.files import DataFile
 from tzrec.features.values import is_text
 from tzrec.runtime.errors import UserError
@@ -65,7 +65,9 @@ class TextFile:
         self.source = file.open()
         start = self.source.read(2)
         self.source.seek(0)
-        self.stream: BinaryIO = gzip.open(self.source) if start == GZIP else self.source  # type: ignore[assignment]
+        self.stream = self.source
+        if start == GZIP:
+            self.stream = cast(BinaryIO, gzip.GzipFile(fileobj=self.source))
         try:
             self.text_ids = self._header() == "id:string"
         except BaseException:
@@ -116,9 +118,7 @@ class TextFile:
         except UnicodeDecodeError as error:
             raise _not_utf8(f"{self.file}:1", error) from None
         names = [name.strip() for name in line.split(self.delimiter)]
-        right = len(names) == 3 and all(
-            name in allowed for name, allowed in zip(names, HEADERS, strict=True)
-        )
+        right = len(names) == 3 and all(name in allowed for name, allowed in zip(names, HEADERS, strict=True))
         if not right:
             raise UserError(f"{self.file}:1: the header is {line[:SHOWN]!r}; it must be {wanted}")
         return names[0]
@@ -178,9 +178,7 @@ def _columns(block: bytes, place: Place, delimiter: str) -> list[pa.Array]:
             csv.ParseOptions(
                 delimiter=delimiter, quote_char=False, ignore_empty_lines=False, invalid_row_handler=keep
             ),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False
-            ),
+            csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
         try:
@@ -207,7 +205,7 @@ def ids_of(column: pa.Array, text_ids: bool, place: Place) -> pa.Array:
     refuse(column.is_null(), column, place, "an id is null")
     if is_text(column.type):
         refuse(pc.equal(column, ""), column, place, "an empty id")
-        return column if text_ids else number(column, pa.int64(), "the id ", place)
+        return column if text_ids else required(number(column, pa.int64(), "the id ", place), place, "the id")
     return column
 
 

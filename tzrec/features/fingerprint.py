@@ -64,9 +64,7 @@ class _Loads:
 
     def load(self, starts: np.ndarray, width: int) -> np.ndarray:
         # A window of `width` bytes at every byte: an array of unaligned integers.
-        windows = np.ndarray(
-            (len(self.content) - width + 1,), f"<u{width}", self.content, strides=(1,)
-        )
+        windows = np.ndarray((len(self.content) - width + 1,), f"<u{width}", self.content, strides=(1,))
         return windows[starts].astype(np.uint64)
 
 
