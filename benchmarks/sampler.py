@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from tzrec.datasets.alias import draw
+from tzrec.datasets.attributes import AttributeType
 from tzrec.datasets.edges import Edges
 from tzrec.datasets.negative_table import NegativeTable, open_table
-from tzrec.datasets.negative_text import AttributeType
 from tzrec.datasets.sampler import Exclusion, NegativeSampler
 
 NAMES = ["item_id", "cate_id", "campaign_id", "customer", "brand", "price"]
@@ -96,7 +96,7 @@ def measure(table: NegativeTable, title: str, rows: int, count: int, rounds: int
     for _ in range(rounds + 2):
         clicked = draw(threshold, alias, rows, rng)
         batches.append(
-            {"item_id": pa.array(table.ids[clicked]), "user_id": pa.array(rng.integers(0, USERS, rows))}
+            {"item_id": pa.array(table.keys[clicked]), "user_id": pa.array(rng.integers(0, USERS, rows))}
         )
 
     def floor(number: int) -> int:

@@ -90,11 +90,11 @@ def test_another_pool_has_other_edges(tmp_path: Path) -> None:
     [
         ("5\t1\t1\n", USERS, r"edges.txt:1: the header is .*user_id:int64\\titem_id:int64\\tweight:float"),
         (EDGES + "5\t1\n", USERS, r"edges.txt:5: 2 columns where user_id, item_id, weight make 3"),
-        (EDGES + "x\t1\t1\n", USERS, r"edges.txt:5: the id 'x' is no integer"),
+        (EDGES + "x\t1\t1\n", USERS, r"edges.txt:5: the id 'x' is no int64"),
         (EDGES + "5\t1\t-1\n", USERS, r"edges.txt:5: the weight -1.0 is negative"),
-        (EDGES + "5\t1\tnan\n", USERS, r"edges.txt:5: the weight 'nan' is no number"),
-        (EDGES, "id:int64\tweight:float\n5\tx\n", r"users.txt:2: the weight 'x' is no number"),
-        (EDGES, "id:string\tweight:float\nann\t1\n", "user ids are integers in some of these"),
+        (EDGES + "5\t1\tnan\n", USERS, r"edges.txt:5: the weight 'nan' is no double"),
+        (EDGES, "id:int64\tweight:float\n5\tx\n", r"users.txt:2: the weight 'x' is no double"),
+        (EDGES, "id:string\tweight:float\nann\t1\n", "its user ids are integers, those of .*users.txt text"),
         (EDGES.replace("item_id:int64", "item_id:string"), USERS, "its item ids are text, those of"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tzrec.datasets.edges import Edges, ranges
+from tzrec.datasets.keys import keys_of
 
 #              user, item, weight
 EDGES = [(5, 1, 1.0), (3, 0, 1.0), (5, 0, 3.0), (5, 2, 6.0), (3, 4, 0.0), (7, 3, 1.0), (5, 1, 1.0)]
@@ -30,8 +31,6 @@ def test_all_edges_of_a_batch() -> None:
 
 
 def test_text_ids() -> None:
-    from tzrec.datasets.negative_table import keys_of
-
     users = keys_of(pa.array(["ann", "bob"]), text_ids=True)
     built = Edges.build(users, np.array([4, 9]), np.ones(2), text_ids=True)
     items, rows = built.of(pa.array(["bob", "carl", "ann"]))

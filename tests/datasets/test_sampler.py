@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tzrec.datasets.attributes import AttributeType
 from tzrec.datasets.edges import Edges
 from tzrec.datasets.negative_table import open_table
-from tzrec.datasets.negative_text import AttributeType
 from tzrec.datasets.sampler import Exclusion, NegativeSampler
 from tzrec.runtime.errors import UserError
 
@@ -162,6 +162,7 @@ def test_several_items_of_a_row(tmp_path: Path) -> None:
     assert set(shared(sampler, pa.array([[0, 1], None, []], pa.list_(pa.int64()))).tolist()) == {2, 3, 4}
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     weights=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     batch=st.lists(st.integers(0, 14), max_size=30),

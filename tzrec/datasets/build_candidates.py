@@ -4,12 +4,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from tzrec.datasets.attributes import MULTI_VALUE, AttributeType
 from tzrec.datasets.batch import Layout
 from tzrec.datasets.candidates import CandidateMaker, InBatch
 from tzrec.datasets.edge_table import open_edges
 from tzrec.datasets.frequency import Frequency
 from tzrec.datasets.negative_table import NegativeTable, open_table
-from tzrec.datasets.negative_text import MULTI_VALUE, AttributeType
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.sampler import Exclusion, NegativeSampler
 from tzrec.features.values import is_list, is_text

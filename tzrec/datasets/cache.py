@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 from filelock import FileLock
 
 from tzrec.runtime.errors import UserError
+
+UNFINISHED = ".unfinished"
 
 
 def digest(kind: str, recipe: Any) -> str:
@@ -33,19 +34,19 @@ def built_once(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
     Raises:
         UserError: a cache that cannot be written, or what `build` raises.
     """
-    folder = cache / name
+    folder, staging = cache / name, cache / (name + UNFINISHED)
     if folder.exists():
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{name}.lock"):
-            # Only the holder of the lock makes these, so they are left over from killed builds.
-            for left in cache.glob(f"{name}.*.building"):
-                shutil.rmtree(left, ignore_errors=True)
             if not folder.exists():
-                staging = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".building", dir=cache))
+                # Whoever holds the lock is alone: this can only be left over from a killed build.
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir()
                 try:
                     build(staging)
+                    _sync(staging)
                     os.rename(staging, folder)
                 finally:
                     shutil.rmtree(staging, ignore_errors=True)
@@ -55,3 +56,10 @@ def built_once(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
             "set TZREC_CACHE_DIR to a folder with room that may be written"
         ) from None
     return folder
+
+
+def _sync(folder: Path) -> None:
+    """Has everything on the disk before the folder gets its name: a power cut must not leave a hole."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

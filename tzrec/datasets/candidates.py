@@ -101,13 +101,13 @@ class CandidateMaker:
         if self.sampler:
             table = self.sampler.table
             of_pool = np.full(rows, -1)
-            of_pool[first] = table.row_of_each(keys[places])
+            of_pool[first] = table.rows_of_keys(keys[places])
             listed = np.flatnonzero(of_pool >= 0)
             weights = table.weights[of_pool[listed]] / table.total_weight
             # An item that cannot be drawn counts as if it were drawn as often as it is a positive.
             pool_share[listed] = np.where(weights > 0, weights, share[listed])
             below = drawn.rows
-            share = np.concatenate([share, self.frequency.share(table.ids[below])])
+            share = np.concatenate([share, self.frequency.share(table.keys[below])])
             pool_share = np.concatenate([pool_share, table.weights[below] / table.total_weight])
             # A hard negative may have weight 0.
             pool_share = np.where(pool_share > 0, pool_share, share)

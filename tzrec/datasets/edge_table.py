@@ -1,30 +1,41 @@
-"""Edge tables: user id, item id, weight, one edge a line; kept beside the pool as arrays that all map.
+"""Edge tables: user id, item id, weight, one edge a line; kept in the cache as arrays that all map.
 
 The text form has a header that types the columns, such as `user_id:int64 \\t item_id:int64 \\t
-weight:float`; the names are free. Parquet tables have three columns in this order.
+weight:float`; the names are free. Parquet tables have these columns in this order.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tzrec.datasets.attributes import Place, cast
 from tzrec.datasets.cache import built_once, digest
 from tzrec.datasets.edges import Edges
 from tzrec.datasets.files import DataFile, expand
-from tzrec.datasets.negative_table import NegativeTable, keys_of
-from tzrec.datasets.negative_text import Lines, ids_of, read_text, weights_of
+from tzrec.datasets.keys import keys_of
+from tzrec.datasets.negative_table import NegativeTable
+from tzrec.datasets.negative_text import IDS, WEIGHT, Header, TextFile, ids_of, text_columns, weights_of
 from tzrec.features.values import is_text
 from tzrec.runtime.errors import UserError
 
 FORMAT = 1
-IDS = ("int64", "string")
-WEIGHT = ("float", "double")
-EDGE = (("user_id", IDS), ("item_id", IDS), ("weight", WEIGHT))
-USER = (("id", IDS), ("weight", WEIGHT))
+EDGE: Header = (("user_id", IDS), ("item_id", IDS), ("weight", WEIGHT))
+USER: Header = (("id", IDS), ("weight", WEIGHT))
+PARQUET_ROWS = 1 << 17  # that are read at a time
+
+
+class Rows(NamedTuple):
+    """Some rows of a table: its id columns, int64 or text [N] each, and float64 weights [N]."""
+
+    ids: list[pa.Array]
+    weights: np.ndarray
+    place: Place
 
 
 def open_edges(
@@ -47,27 +58,18 @@ def open_edges(
         flag, user_flag: what to call the paths in an error.
 
     Returns:
-        the edges, and what was left out of them as one line of text, "" when nothing was.
+        the edges, and what is to be said of them in one line, "" for nothing.
 
     Raises:
         UserError: a malformed table, with file and line.
     """
     files, user_files = expand(paths, flag=flag), expand(user_paths, flag=user_flag)
-    name = digest(
-        "edges",
-        [
-            FORMAT,
-            [file.stamp() for file in files],
-            [file.stamp() for file in user_files],
-            delimiter,
-            pool.name,
-        ],
-    )
+    stamps = [[file.stamp() for file in some] for some in (files, user_files)]
 
     def build(folder: Path) -> None:
         _build(folder, files, user_files, pool, delimiter)
 
-    return _map(built_once(cache, name, build), flag)
+    return _map(built_once(cache, digest("edges", [FORMAT, stamps, delimiter, pool.name]), build), flag)
 
 
 def _build(
@@ -77,85 +79,111 @@ def _build(
     pool: NegativeTable,
     delimiter: str,
 ) -> None:
-    known = [_columns(file, USER, delimiter) for file in user_files]
-    pieces = [_columns(file, EDGE, delimiter) for file in files]
-    text_ids = {is_text(ids.type) for (ids, *_), _ in (*known, *pieces)}
-    if len(text_ids) > 1:
-        raise UserError(
-            f"{user_files[0]} and {files[0]}: user ids are integers in some of these tables, text in others"
-        )
-    is_text_id = text_ids.pop()
-    users = np.concatenate([keys_of(ids, is_text_id) for (ids, *_), _ in pieces])
-    weights = np.concatenate([weights_of(weights, lines) for (_, _, weights), lines in pieces])
-    rows = np.concatenate([_pool_rows(items, pool, lines) for (_, items, _), lines in pieces])
-    for (_, user_weights), lines in known:
-        weights_of(user_weights, lines)
-    listed = np.unique(np.concatenate([keys_of(ids, is_text_id) for (ids, *_), _ in known]))
-    here = rows >= 0
-    edges = Edges.build(users[here], rows[here], weights[here], is_text_id)
+    same = _SameType()
+    listed = [np.empty(0, np.int64)]
+    for file in user_files:
+        for rows in _read(file, USER, delimiter):
+            listed.append(keys_of(rows.ids[0], same.check(rows)))
+    users, items = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    weights = [np.empty(0, np.float64)]
+    lost = 0
+    for file in files:
+        for rows in _read(file, EDGE, delimiter):
+            keys, found = keys_of(rows.ids[0], same.check(rows)), _pool_rows(rows, pool)
+            here = found >= 0
+            lost += len(here) - int(here.sum())
+            users.append(keys[here])
+            items.append(found[here])
+            weights.append(rows.weights[here])
+    edges = Edges.build(np.concatenate(users), np.concatenate(items), np.concatenate(weights), same.text_ids)
     small = edges.items.astype(np.int32 if len(pool) < 2**31 else np.int64)
-    for what, array in (
-        ("users", edges.users),
-        ("offsets", edges.offsets),
-        ("items", small),
-        ("weights", edges.weights),
-    ):
+    arrays = {"users": edges.users, "offsets": edges.offsets, "items": small, "weights": edges.weights}
+    for what, array in arrays.items():
         np.save(folder / f"{what}.npy", array)
     facts = {
-        "text_ids": is_text_id,
+        "text_ids": same.text_ids,
         "edges": len(edges),
-        "no_item": int((~here).sum()),
-        "no_user": int((~np.isin(edges.users, listed)).sum()),
+        "no_item": lost,
+        "no_user": len(np.setdiff1d(edges.users, np.concatenate(listed))),
     }
     (folder / "edges.json").write_text(json.dumps(facts))
 
 
-def _pool_rows(items: pa.Array, pool: NegativeTable, lines: Lines) -> np.ndarray:
+class _SameType:
+    """Whether user ids are text: the same in all tables."""
+
+    def __init__(self) -> None:
+        self.text_ids = False
+        self.first: DataFile | None = None
+
+    def check(self, rows: Rows) -> bool:
+        text_ids = is_text(rows.ids[0].type)
+        if self.first is None:
+            self.text_ids, self.first = text_ids, rows.place.file
+        if text_ids != self.text_ids:
+            kinds = ("text", "integers") if text_ids else ("integers", "text")
+            raise UserError(
+                f"{rows.place.file}: its user ids are {kinds[0]}, those of {self.first} {kinds[1]}; "
+                "give all of these tables the same type"
+            )
+        return text_ids
+
+
+def _pool_rows(rows: Rows, pool: NegativeTable) -> np.ndarray:
+    items = rows.ids[1]
     if is_text(items.type) != pool.text_ids:
-        ours, theirs = ("text", "integers") if is_text(items.type) else ("integers", "text")
+        ours, theirs = ("integers", "text") if pool.text_ids else ("text", "integers")
         raise UserError(
-            f"{lines.file}: its item ids are {ours}, those of the item table {theirs}; "
-            "give both headers the same type"
+            f"{rows.place.file}: its item ids are {ours}, those of the item table {theirs}; "
+            "give both tables the same type"
         )
-    return pool.row_of_each(keys_of(items, pool.text_ids))
+    return pool.row_of_each(items)
 
 
-def _columns(
-    file: DataFile, header: Sequence[tuple[str, Sequence[str]]], delimiter: str
-) -> tuple[list[pa.Array], Lines]:
-    """The columns of one file: ids as int64 or text, the weight as it stands."""
+def _read(file: DataFile, header: Header, delimiter: str) -> Iterator[Rows]:
     if file.path.endswith(".parquet"):
-        return _parquet_columns(file, len(header))
-    table, types = read_text(file, delimiter, header)
-    lines = Lines(file)
-    columns = [pa.concat_arrays(table[name].chunks or [pa.array([], pa.string())]) for name, _ in header]
-    ids = [
-        ids_of(column, kind == "string", lines) for column, kind in zip(columns[:-1], types[:-1], strict=True)
-    ]
-    return [*ids, columns[-1]], lines
+        yield from _read_parquet(file, header)
+        return
+    with closing(TextFile(file, delimiter, header=header)) as text:
+        for block, line in text.blocks():
+            place = Place(file, line)
+            *ids, weights = text_columns(block, place, delimiter, header)
+            kinds = [kind == "string" for kind in text.types[:-1]]
+            typed = [ids_of(column, is_txt, place) for column, is_txt in zip(ids, kinds, strict=True)]
+            yield Rows(typed, weights_of(weights, place), place)
 
 
-def _parquet_columns(file: DataFile, count: int) -> tuple[list[pa.Array], Lines]:
+def _read_parquet(file: DataFile, header: Header) -> Iterator[Rows]:
+    row = 1
     try:
-        with file.open() as stream:
-            table = pq.read_table(stream).combine_chunks()
+        with file.open() as stream, pq.ParquetFile(stream) as parquet:
+            for batch in parquet.iter_batches(PARQUET_ROWS):
+                if batch.num_columns < len(header):
+                    names = ", ".join(name for name, _ in header)
+                    raise UserError(
+                        f"{file}: {batch.num_columns} columns where {names} are wanted, in this order"
+                    )
+                place = Place(file, row, "row ")
+                *ids, weights = (_decoded(column) for column in batch.columns[: len(header)])
+                typed = [ids_of(column, is_text(column.type), place) for column in ids]
+                typed = [
+                    column if is_text(column.type) else cast(column, pa.int64(), "the id ", place)
+                    for column in typed
+                ]
+                yield Rows(typed, weights_of(weights, place), place)
+                row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
-    if table.num_columns < count:
-        raise UserError(f"{file}: {table.num_columns} columns where {count} are wanted, ids and a weight")
-    columns = [pa.concat_arrays(table.column(i).chunks) for i in range(count)]
-    lines = Lines(file, 1, "row ")
-    for column in columns[:-1]:
-        if column.null_count:
-            raise UserError(f"{lines.at(column.is_valid().index(False).as_py())}: an id is null")
-    ids = [column if is_text(column.type) else column.cast(pa.int64()) for column in columns[:-1]]
-    return [*ids, columns[-1]], lines
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _map(folder: Path, flag: str) -> tuple[Edges, str]:
-    arrays = [
+    users, offsets, items, weights = (
         np.load(folder / f"{what}.npy", mmap_mode="r") for what in ("users", "offsets", "items", "weights")
-    ]
+    )
     facts = json.loads((folder / "edges.json").read_text())
     notes = []
     if facts["no_item"]:
@@ -165,5 +193,4 @@ def _map(folder: Path, flag: str) -> tuple[Edges, str]:
             f"{facts['no_user']} users with edges are not in the user table; their edges count all the same"
         )
     note = f"{flag}: {facts['edges']} edges; " + "; ".join(notes) if notes else ""
-    users, offsets, items, weights = arrays
     return Edges(users, offsets, items, weights, facts["text_ids"]), note

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tzrec.datasets.negative_table import keys_of_each
+from tzrec.datasets.keys import keys_of_each
 
 
 @dataclass(frozen=True)

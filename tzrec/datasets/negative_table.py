@@ -1,65 +1,58 @@
-"""The item pool to draw negatives from: parsed once a host, then memory-mapped by every process.
+"""The item pool to draw negatives from: prepared once a host, then memory-mapped by every process.
 
-The table becomes a folder in the cache: the attributes as Arrow IPC, beside them the alias table
-of the weights and the ids in sorted order. The folder's name is a digest of what it was made from
-(paths, sizes, times of change, attribute types), it appears by one rename when it is whole, and
+The table becomes a folder of arrays in the cache. The folder's name is a digest of what it was made
+from (paths, sizes, times of change, attribute types), it appears by one rename when it is whole, and
 processes that start together wait for the one that builds it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tzrec.datasets.alias import build_alias
+from tzrec.datasets.alias import bucket_type
+from tzrec.datasets.attributes import AttributeType
+from tzrec.datasets.bounded import read_array
 from tzrec.datasets.cache import built_once, digest
-from tzrec.datasets.files import DataFile, expand
-from tzrec.datasets.negative_text import (
-    HEADER,
-    AttributeType,
-    Lines,
-    attributes_of,
-    convert,
-    ids_of,
-    read_text,
-    weights_of,
-)
-from tzrec.features.bucketize import fingerprint64
-from tzrec.features.values import is_text
-from tzrec.runtime.errors import UserError, missing_columns
+from tzrec.datasets.columns import read_column, restore
+from tzrec.datasets.files import expand
+from tzrec.datasets.key_index import KeyIndex
+from tzrec.datasets.keys import keys_of_each
+from tzrec.datasets.negative_build import FACTS, FLAG, IDS, Source, build_pool
+from tzrec.datasets.negative_text import BLOCK
+from tzrec.runtime.errors import UserError
 
-FORMAT = 2
+# Raised whenever the folder would be read otherwise or hold something else.
+FORMAT = 3
 
 
 @dataclass(frozen=True)
 class NegativeTable:
-    """N items; every array is a memory map.
+    """N items; every array is a memory map that all processes of a host share.
 
     Attributes:
-        attributes: Arrow table, N rows, one chunk a column.
+        columns: by name, one array [N] each, as `datasets.columns` stores it.
+        types: by name, what rows of that column are taken as.
         weights: float64 [N].
         threshold: float32 [N], with `alias` the alias table of the weights.
-        alias: int64 [N].
-        keys: int64 [N], ids (fingerprints of text ids) in ascending order.
-        order: int64 [N], order[i] is the row of keys[i].
-        ids: int64 [N], the key of each row.
+        alias: int32 or int64 [N].
+        keys: int64 [N], the id of each row, or the fingerprint of its text id.
+        index: of the keys.
         text_ids: whether the ids are text.
         total_weight: the sum of the weights.
         name: of the folder of the arrays, which tells tables apart.
     """
 
-    attributes: pa.Table
+    columns: Mapping[str, pa.Array]
+    types: Mapping[str, pa.DataType]
     weights: np.ndarray
     threshold: np.ndarray
     alias: np.ndarray
     keys: np.ndarray
-    order: np.ndarray
-    ids: np.ndarray
+    index: KeyIndex
     text_ids: bool
     total_weight: float
     name: str
@@ -67,36 +60,29 @@ class NegativeTable:
     def __len__(self) -> int:
         return len(self.weights)
 
-    def row_of_each(self, keys: np.ndarray) -> np.ndarray:
-        """The row of the pool that has each key, -1 where none has: int64 [len(keys)]."""
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.order[place], -1)
-
     def take(self, rows: np.ndarray, names: Sequence[str]) -> dict[str, pa.Array]:
-        """The named attributes of these rows."""
-        taken = self.attributes.select(list(names)).take(pa.array(rows))
-        return {name: pa.concat_arrays(taken[name].chunks) for name in names}
+        """The named attributes of these rows, [len(rows)] each.
 
+        Args:
+            rows: int64, 0 <= row < N, in any order, repeated or not.
+            names: of attributes.
+        """
+        chosen = pa.array(rows)
+        return {name: restore(self.columns[name].take(chosen), self.types[name]) for name in names}
 
-def keys_of_each(ids: pa.Array, text_ids: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Ids as int64 keys, and the rows they stand in: a null has no key."""
-    if not ids.null_count:
-        return keys_of(ids, text_ids), np.arange(len(ids))
-    return keys_of(ids, text_ids), np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
+    def rows_of_keys(self, keys: np.ndarray) -> np.ndarray:
+        """The row of each key, -1 where the pool has no such: int64 [len(keys)]."""
+        found, known = self.index.find(keys)
+        rows = np.full(len(keys), -1, np.int64)
+        rows[found] = known
+        return rows
 
-
-def keys_of(ids: pa.Array, text_ids: bool) -> np.ndarray:
-    """Ids as int64 keys: themselves, or FarmHash fingerprints of text ids. Nulls are left out."""
-    ids = ids.drop_null()
-    if text_ids:
-        return fingerprint64(ids.cast(pa.string())).view(np.int64)
-    try:
-        return ids.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UserError(
-            f"the negative table has integer ids, the item ids of the training table are {ids.type}; "
-            'write the header of the negative table as "id:string"'
-        ) from None
+    def row_of_each(self, ids: pa.Array) -> np.ndarray:
+        """The row of each id: int64 [len(ids)], -1 for a null and where the pool has no such id."""
+        keys, places = keys_of_each(ids, self.text_ids)
+        rows = np.full(len(ids), -1, np.int64)
+        rows[places] = self.rows_of_keys(keys)
+        return rows
 
 
 def open_table(
@@ -105,6 +91,7 @@ def open_table(
     attr_delimiter: str,
     field_delimiter: str,
     cache: Path,
+    block: int = BLOCK,
 ) -> NegativeTable:
     """The table, built into the cache first when it is not there.
 
@@ -114,132 +101,50 @@ def open_table(
         attr_delimiter: between the attributes of an item.
         field_delimiter: between id, weight and attributes.
         cache: the folder of the cache.
+        block: bytes of a text table that are converted at a time.
 
     Raises:
-        UserError: a malformed table, with file and line.
+        UserError: a malformed table, with file and line; a cache that cannot be written.
     """
-    files = expand(paths, flag="negative_sampler.input_path")
+    source = Source(expand(paths, flag=FLAG), types, attr_delimiter, field_delimiter)
     recipe = [
         FORMAT,
-        [file.stamp() for file in files],
+        [file.stamp() for file in source.files],
         [[kind.name, str(kind.type), kind.separator, kind.encoded_separator] for kind in types],
         attr_delimiter,
         field_delimiter,
     ]
-    name = digest("negatives", recipe)
 
     def build(folder: Path) -> None:
-        _build(folder, files, types, attr_delimiter, field_delimiter)
+        build_pool(folder, source, block)
 
-    return _map(built_once(cache, name, build))
-
-
-def _build(
-    folder: Path, files: Sequence[DataFile], types: Sequence[AttributeType], attrs: str, fields: str
-) -> None:
-    pieces = [_read(file, types, attrs, fields) for file in files]
-    if len({text_ids for _, _, _, text_ids in pieces}) > 1:
-        raise UserError("negative_sampler.input_path: some files have integer ids, others text ids")
-    ids = pa.concat_arrays([ids for ids, _, _, _ in pieces])
-    weights = np.concatenate([weights for _, weights, _, _ in pieces])
-    table = pa.concat_tables([table for _, _, table, _ in pieces]).combine_chunks()
-    _write(folder, ids, weights, table, pieces[0][3], files)
+    return _map(built_once(cache, digest("negatives", recipe), build), types)
 
 
-def _read(
-    file: DataFile, types: Sequence[AttributeType], attrs: str, fields: str
-) -> tuple[pa.Array, np.ndarray, pa.Table, bool]:
-    """(ids, weights, attributes, whether the ids are text) of one file, text or parquet."""
-    if file.path.endswith(".parquet"):
-        return _read_parquet(file, types, attrs)
-    table, kinds = read_text(file, fields, HEADER)
-    text_ids = kinds[0] == "string"
-    lines = Lines(file)
-    columns = [
-        pa.concat_arrays(table[name].chunks or [pa.array([], pa.string())]) for name in table.column_names
-    ]
-    attributes = attributes_of(columns[2], attrs, types, lines)
-    return ids_of(columns[0], text_ids, lines), weights_of(columns[1], lines), pa.table(attributes), text_ids
-
-
-def _read_parquet(
-    file: DataFile, types: Sequence[AttributeType], attrs: str
-) -> tuple[pa.Array, np.ndarray, pa.Table, bool]:
-    try:
-        with file.open() as stream:
-            table = pq.read_table(stream).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
-    names = table.column_names
-    wanted = ["id", "weight"] + ([] if "attrs" in names else [kind.name for kind in types])
-    if lost := [name for name in wanted if name not in names]:
-        raise missing_columns(str(file), lost, names)
-    lines = Lines(file, 1, "row ")
-    flat = {name: pa.concat_arrays(table[name].chunks) for name in names if table.num_rows}
-    if not flat:
-        raise UserError(f"{file}: the negative table has no item")
-    text_ids = is_text(flat["id"].type)
-    if flat["id"].null_count:
-        raise UserError(f"{lines.at(pc.index(flat['id'].is_null(), True).as_py())}: an id is null")
-    if "attrs" in names:
-        attributes = attributes_of(flat["attrs"], attrs, types, lines)
-    else:
-        attributes = {
-            kind.name: convert(flat[kind.name], kind, lines)
-            if is_text(flat[kind.name].type)
-            else flat[kind.name].cast(kind.type)
-            for kind in types
-        }
-    ids = flat["id"] if text_ids else flat["id"].cast(pa.int64())
-    return ids, weights_of(flat["weight"], lines), pa.table(attributes), text_ids
-
-
-def _write(
-    folder: Path,
-    ids: pa.Array,
-    weights: np.ndarray,
-    table: pa.Table,
-    text_ids: bool,
-    files: Sequence[DataFile],
-) -> None:
-    name = ", ".join(map(str, files))
-    if not len(ids):
-        raise UserError(f"{name}: the negative table has no item")
-    if not weights.sum() > 0:
-        raise UserError(f"{name}: all {len(weights)} weights are zero, so nothing can be drawn")
-    by_row = keys_of(ids, text_ids)
-    order = np.argsort(by_row, kind="stable")
-    keys = by_row[order]
-    twice = np.flatnonzero(keys[1:] == keys[:-1])
-    if len(twice):
-        again = int(order[twice + 1].min())
-        where = f"{files[0]}:{again + 2}" if len(files) == 1 else f"{name}: item {again + 1}"
-        raise UserError(f"{where}: the id {ids[again].as_py()} stands twice; an item has one line")
-    threshold, alias = build_alias(weights)
-    arrays = {
-        "weights": weights,
-        "threshold": threshold,
-        "alias": alias,
-        "keys": keys,
-        "order": order,
-        "ids": by_row,
-    }
-    for what, array in arrays.items():
-        np.save(folder / f"{what}.npy", array)
-    with pa.ipc.new_file(str(folder / "attributes.arrow"), table.schema) as writer:
-        writer.write_table(table, max_chunksize=max(1, len(weights)))
-    (folder / "table.json").write_text(
-        json.dumps({"text_ids": text_ids, "items": len(weights), "total_weight": float(weights.sum())})
-    )
-
-
-def _map(folder: Path) -> NegativeTable:
-    arrays = {
-        what: np.load(folder / f"{what}.npy", mmap_mode="r")
-        for what in ("weights", "threshold", "alias", "keys", "order", "ids")
-    }
-    attributes = pa.ipc.open_file(pa.memory_map(str(folder / "attributes.arrow"))).read_all()
-    facts = json.loads((folder / "table.json").read_text())
+def _map(folder: Path, types: Sequence[AttributeType]) -> NegativeTable:
+    facts = json.loads((folder / FACTS).read_text())
+    for name, size in facts["files"].items():
+        if not (folder / name).exists() or (folder / name).stat().st_size != size:
+            raise UserError(f"{folder}: {name} is not as it was written; remove the folder, it is made anew")
+    rows = facts["items"]
+    buckets = read_array(folder / "buckets", bucket_type(rows))
+    index = buckets["alias"].dtype
     return NegativeTable(
-        attributes, **arrays, text_ids=facts["text_ids"], total_weight=facts["total_weight"], name=folder.name
+        {
+            kind.name: read_column(folder, f"column{number}", kind.type, rows)
+            for number, kind in enumerate(types)
+        },
+        {kind.name: kind.type for kind in types},
+        read_array(folder / "weights", np.dtype(np.float64)),
+        buckets["threshold"],
+        buckets["alias"],
+        read_array(folder / IDS, np.dtype(np.int64)),
+        KeyIndex(
+            read_array(folder / "keys", np.dtype(np.int64)),
+            read_array(folder / "order", index),
+            read_array(folder / "starts", index),
+        ),
+        facts["text_ids"],
+        facts["total_weight"],
+        folder.name,
     )

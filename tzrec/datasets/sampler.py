@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from tzrec.datasets.alias import draw
 from tzrec.datasets.code_set import CodeSet
 from tzrec.datasets.edges import Edges, ranges
-from tzrec.datasets.negative_table import NegativeTable, keys_of_each
+from tzrec.datasets.keys import keys_of_each
+from tzrec.datasets.negative_table import NegativeTable
 from tzrec.features.values import is_list, is_text
 from tzrec.runtime.errors import UserError
 
@@ -139,7 +140,7 @@ class NegativeSampler:
         """
         keys, key_rows = item_keys(columns[self.item_column], self.table.text_ids, self.item_delimiter)
         if self.positive is None:
-            forbidden = Forbidden(keys, key_rows, self.table.ids)
+            forbidden = Forbidden(keys, key_rows, self.table.keys)
         else:
             liked, rows = self.positive.of(columns[self.user_column])
             forbidden = Forbidden(liked, rows, None)
@@ -153,7 +154,7 @@ class NegativeSampler:
         hard, hard_rows = np.empty(0, np.int64), np.empty(0, np.int64)
         if self.hard is not None:
             hard, hard_rows = self.hard.draw(columns[self.user_column], self.hard_count, generator)
-            own = _pair_in(hard_rows, self.table.ids[hard], key_rows, keys)
+            own = _pair_in(hard_rows, self.table.keys[hard], key_rows, keys)
             hard, hard_rows = hard[~own], hard_rows[~own]
         return Drawn(shared, masked, hard, hard_rows)
 

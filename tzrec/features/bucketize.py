@@ -5,11 +5,11 @@ An id of -1 means that the value has no bucket: it counts as missing.
 
 from collections.abc import Callable, Sequence
 
-import farmhash
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tzrec.features.fingerprint import fingerprint64
 from tzrec.features.values import is_text, numbers
 
 # flat Arrow values [V], what to call them in an error -> int64 ids [V]
@@ -19,17 +19,6 @@ Bucketizer = Callable[[pa.Array, str], np.ndarray]
 def text_of(flat: pa.Array) -> pa.Array:
     """The values as text, integers in decimal notation."""
     return flat if is_text(flat.type) else flat.cast(pa.string())
-
-
-def fingerprint64(texts: pa.Array) -> np.ndarray:
-    """FarmHash Fingerprint64 of every text, uint64 [V]; a text that occurs often is hashed once."""
-    coded = texts.dictionary_encode()
-    hashed = np.fromiter(
-        (farmhash.Fingerprint64(text) for text in coded.dictionary.to_pylist()),
-        np.uint64,
-        len(coded.dictionary),
-    )
-    return hashed[coded.indices.to_numpy(zero_copy_only=False)]
 
 
 def by_number(buckets: int) -> Bucketizer:

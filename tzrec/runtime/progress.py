@@ -7,7 +7,7 @@ from tqdm import tqdm
 from tzrec.runtime.world import World
 
 
-def bar(world: World, total: int | None, unit: str, title: str) -> tqdm:
+def bar(world: World, total: int | None, unit: str, title: str, delay: float = 0) -> tqdm:
     """A bar on stderr; redraws rarely where nobody watches a terminal, not at all on other ranks.
 
     Args:
@@ -15,6 +15,7 @@ def bar(world: World, total: int | None, unit: str, title: str) -> tqdm:
         total: how many units there are; None when it is not known.
         unit: what is counted, such as "rows".
         title: what is being done.
+        delay: seconds before it is first shown; shorter work shows none.
     """
     return tqdm(
         total=total,
@@ -24,6 +25,7 @@ def bar(world: World, total: int | None, unit: str, title: str) -> tqdm:
         disable=not world.is_first,
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
         dynamic_ncols=True,
+        delay=delay,
     )
 
 
