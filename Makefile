@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench clean
+.PHONY: install quickstart test check bench bench-large clean
 
 install: $(INSTALLED)
 
@@ -32,5 +32,9 @@ bench: $(INSTALLED)
 	rm -rf .bench
 	$(BIN)/python -m tzrec.tools.tutorial demo --work_dir .bench
 
+# Needs 30 GB of disk and a quarter of an hour.
+bench-large: $(INSTALLED)
+	$(BIN)/python -m benchmarks.pool --work_dir .bench-pool
+
 clean:
-	rm -rf .venv .quickstart .bench build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench-pool build *.egg-info tzrec/protos

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tzrec.datasets.attributes import AttributeType
+from tzrec.datasets.files import DataFile
 from tzrec.datasets.negative_table import open_table
 from tzrec.runtime.errors import UserError
 
@@ -161,6 +162,17 @@ def test_several_files_count_their_own_lines(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text(HEADER.replace("int64", "string") + "x\t1\t1\x02a\x021\n")
     with pytest.raises(UserError, match=r"b\.txt has text ids, the files before it have not"):
         open_table(f"{tmp_path}/?.txt", TYPES, "\x02", "\t", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["table.txt", "table.parquet"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, monkeypatch) -> None:
+    def refuse(file: DataFile) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(DataFile, "open", refuse)
+    with pytest.raises(UserError, match=f"{name}: cannot be read .*Permission denied"):
+        open_table(str(tmp_path / name), TYPES, "\x02", "\t", tmp_path / "cache")
 
 
 def test_any_file_system(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ class ParquetFile:
 
     def __init__(self, file: DataFile, types: Sequence[AttributeType], rows: int = ROWS) -> None:
         self.file, self.rows = file, rows
-        self.source = file.open()
+        try:
+            self.source = file.open()
+        except OSError as error:
+            raise _broken(file, error) from None
         try:
             self.parquet = pq.ParquetFile(self.source)
             names = self.parquet.schema_arrow.names

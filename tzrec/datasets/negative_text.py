@@ -10,6 +10,7 @@ memory is bounded by the block and several can be converted at once.
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -62,9 +63,10 @@ class TextFile:
 
     def __init__(self, file: DataFile, delimiter: str, block: int = BLOCK) -> None:
         self.file, self.delimiter, self.block = file, delimiter, block
-        self.source = file.open()
-        start = self.source.read(2)
-        self.source.seek(0)
+        with _readable(file):
+            self.source = file.open()
+            start = self.source.read(2)
+            self.source.seek(0)
         self.stream = self.source
         if start == GZIP:
             self.stream = cast(BinaryIO, gzip.GzipFile(fileobj=self.source))
@@ -99,16 +101,12 @@ class TextFile:
             yield rest, line
 
     def _read(self, size: int) -> bytes:
-        try:
+        with _readable(self.file):
             return self.stream.read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{self.file}: is gzip-compressed and broken ({error}); write it again") from None
 
     def _header(self) -> str:
-        try:
+        with _readable(self.file):
             raw = self.stream.readline(1 << 20)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{self.file}: is gzip-compressed and broken ({error}); write it again") from None
         wanted = f"id:int64{self.delimiter}weight:float{self.delimiter}attrs:string"
         wanted = f'"{wanted}" (or id:string)'.replace("\t", "\\t")
         if not raw:
@@ -122,6 +120,17 @@ class TextFile:
         if not right:
             raise UserError(f"{self.file}:1: the header is {line[:SHOWN]!r}; it must be {wanted}")
         return names[0]
+
+
+@contextmanager
+def _readable(file: DataFile) -> Iterator[None]:
+    """Makes an error while reading one that names the file."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{file}: is gzip-compressed and broken ({error}); write it again") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
 def _not_utf8(where: str, error: UnicodeDecodeError) -> UserError:
