@@ -100,7 +100,7 @@ def test_parquet_with_dictionaries_and_texts_of_the_attributes(tmp_path: Path) -
         "weight": pa.array([1, 2, 3], pa.int32()),
         "item": pa.array([1, None, 3], pa.int32()),
         "tags": pa.array(["x\x1dy", None, ""]).dictionary_encode(),
-        "price": ["1.5", "", "2"],
+        "price": pa.array(["1.5", "", "2"], pa.large_string()),
         "other": [0, 0, 0],
     }
     found = parquet(tmp_path, columns)
@@ -145,6 +145,15 @@ def test_bad_parquet_says_the_row(tmp_path: Path, name: str) -> None:
         parquet(tmp_path, columns)
     assert message in str(caught.value)
     assert [entry.suffix for entry in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_double_that_is_no_float(tmp_path: Path) -> None:
+    types = [AttributeType("item", pa.float32(), "\x1d")]
+    columns = {"id": [1, 2], "weight": [1, 1]}
+    infinite = parquet(tmp_path, columns | {"item": [float("inf"), float("nan")]}, types)
+    assert infinite.take(np.array([0]), ["item"])["item"].to_pylist() == [float("inf")]
+    with pytest.raises(UserError, match=r'row 2: attribute "item": 1e\+39 is outside the range of float'):
+        parquet(tmp_path, columns | {"item": [1.0, 1e39]}, types)
 
 
 def test_what_is_no_parquet(tmp_path: Path) -> None:

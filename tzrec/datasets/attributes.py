@@ -156,7 +156,7 @@ def required(values: pa.Array, place: Place, what: str) -> pa.Array:
 
 def _split(texts: pa.Array, pattern: str, place: Place) -> tuple[pa.Array, pa.Array, Place]:
     """(offsets int32 [N + 1], the values, their places); an empty text has no value."""
-    parts = pc.split_pattern_regex(texts, pattern) if pattern else pc.split_pattern(texts, MULTI_VALUE)
+    parts = pc.split_pattern_regex(texts, pattern)
     counts = pc.list_value_length(parts).to_numpy()
     full = pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
     flat = parts.flatten()
@@ -189,7 +189,7 @@ def number(texts: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Ar
     if pa.types.is_floating(kind):
         try:
             made = texts.cast(kind)
-            if _finite(made):
+            if pc.all(pc.is_finite(made)).as_py():
                 return made
         except pa.ArrowInvalid:
             pass
@@ -210,28 +210,31 @@ def number(texts: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Ar
 def cast(column: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Array:
     """The column as `kind`; what does not fit is an error with its line."""
 
-    def fits(part: pa.Array) -> bool:
+    def fits(start: int, stop: int) -> bool:
+        part = column[start:stop]
         try:
-            made = part.cast(kind)
+            return not _overflowed(part, part.cast(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return False
-        return not is_text(part.type) or _finite(made)
 
     try:
         made = column.cast(kind)
-        if not is_text(column.type) or _finite(made):
+        if not _overflowed(column, made):
             return made
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    row = first_failing(len(column), lambda start, stop: fits(column[start:stop]))
+    row = first_failing(len(column), fits)
     raise UserError(f"{place.of(row)}: {name}{_shown(column[row].as_py())} is outside the range of {kind}")
 
 
-def _finite(numbers: pa.Array) -> bool:
-    # A text of digits can only be infinite by being too large.
-    if not pa.types.is_floating(numbers.type):
-        return True
-    return pc.all(pc.is_finite(numbers)).as_py() is not False
+def _overflowed(column: pa.Array, made: pa.Array) -> bool:
+    """Whether a number became infinite that was not: Arrow says nothing of it."""
+    if not pa.types.is_floating(made.type):
+        return False
+    infinite = pc.is_inf(made)
+    if pa.types.is_floating(column.type):
+        infinite = pc.and_(infinite, pc.is_finite(column))
+    return pc.any(infinite).as_py() is True
 
 
 def first_failing(count: int, passes: Callable[[int, int], bool]) -> int:
