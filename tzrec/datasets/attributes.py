@@ -21,6 +21,7 @@ INTEGER = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 TRUTHS = ("0", "1", "false", "true")
 SHOWN = 80  # characters of what was found
+FOUND = "{}"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class Place:
 
 
 def refuse(wrong: pa.Array, column: pa.Array, place: Place, message: str) -> None:
-    """Raises a UserError at the first row that is `wrong`; "{}" in `message` is what stands there."""
+    """Raises a UserError at the first row that is `wrong`; "{}" in `message` becomes what stands there."""
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
-        raise UserError(f"{place.of(row)}: {message.format(_shown(column[row].as_py()))}")
+        raise UserError(f"{place.of(row)}: {message.replace(FOUND, _shown(column[row].as_py()))}")
 
 
 def _shown(value: object) -> str:
@@ -191,7 +192,7 @@ def number(texts: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Ar
             made = texts.cast(kind)
             if pc.all(pc.is_finite(made)).as_py():
                 return made
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass
     texts = pc.utf8_trim_whitespace(texts)
     if pc.any(pc.equal(texts, "")).as_py():
