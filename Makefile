@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench bench-sampler bench-negatives clean
+.PHONY: install quickstart test check bench bench-large bench-sampler bench-negatives clean
 
 install: $(INSTALLED)
 
@@ -40,5 +40,9 @@ bench-negatives: $(INSTALLED)
 	for table in samplers exclusion in_batch; do \
 	  $(BIN)/python benchmarks/negatives.py demo --work_dir .bench/negatives --table $$table || exit; done
 
+# Needs 30 GB of disk and a quarter of an hour.
+bench-large: $(INSTALLED)
+	$(BIN)/python -m benchmarks.pool --work_dir .bench-pool
+
 clean:
-	rm -rf .venv .quickstart .bench build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench-pool build *.egg-info tzrec/protos

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tzrec.datasets.attributes import AttributeType
+from tzrec.datasets.files import DataFile
 from tzrec.datasets.negative_table import open_table
 from tzrec.runtime.errors import UserError
 
@@ -102,7 +103,7 @@ def test_parquet_with_dictionaries_and_texts_of_the_attributes(tmp_path: Path) -
         "weight": pa.array([1, 2, 3], pa.int32()),
         "item": pa.array([1, None, 3], pa.int32()),
         "tags": pa.array(["x\x1dy", None, ""]).dictionary_encode(),
-        "price": ["1.5", "", "2"],
+        "price": pa.array(["1.5", "", "2"], pa.large_string()),
         "other": [0, 0, 0],
     }
     found = parquet(tmp_path, columns)
@@ -150,6 +151,15 @@ def test_bad_parquet_says_the_row(tmp_path: Path, name: str) -> None:
     assert [entry.suffix for entry in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
+def test_a_double_that_is_no_float(tmp_path: Path) -> None:
+    types = [AttributeType("item", pa.float32(), "\x1d")]
+    columns = {"id": [1, 2], "weight": [1, 1]}
+    infinite = parquet(tmp_path, columns | {"item": [float("inf"), float("nan")]}, types)
+    assert infinite.take(np.array([0]), ["item"])["item"].to_pylist() == [float("inf")]
+    with pytest.raises(UserError, match=r'row 2: attribute "item": 1e\+39 is outside the range of float'):
+        parquet(tmp_path, columns | {"item": [1.0, 1e39]}, types)
+
+
 def test_what_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "table.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=r"table\.parquet: cannot be read as parquet"):
@@ -165,6 +175,17 @@ def test_several_files_count_their_own_lines(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text(HEADER.replace("int64", "string") + "x\t1\t1\x02a\x021\n")
     with pytest.raises(UserError, match=r"b\.txt has text ids, the files before it have not"):
         open_table(f"{tmp_path}/?.txt", TYPES, "\x02", "\t", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["table.txt", "table.parquet"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, monkeypatch) -> None:
+    def refuse(file: DataFile) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(DataFile, "open", refuse)
+    with pytest.raises(UserError, match=f"{name}: cannot be read .*Permission denied"):
+        open_table(str(tmp_path / name), TYPES, "\x02", "\t", tmp_path / "cache")
 
 
 def test_any_file_system(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ INTEGER = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 TRUTHS = ("0", "1", "false", "true")
 SHOWN = 80  # characters of what was found
+FOUND = "{}"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class Place:
 
 
 def refuse(wrong: pa.Array, column: pa.Array, place: Place, message: str) -> None:
-    """Raises a UserError at the first row that is `wrong`; "{}" in `message` is what stands there."""
+    """Raises a UserError at the first row that is `wrong`; "{}" in `message` becomes what stands there."""
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
-        raise UserError(f"{place.of(row)}: {message.format(_shown(column[row].as_py()))}")
+        raise UserError(f"{place.of(row)}: {message.replace(FOUND, _shown(column[row].as_py()))}")
 
 
 def _shown(value: object) -> str:
@@ -156,7 +157,7 @@ def required(values: pa.Array, place: Place, what: str) -> pa.Array:
 
 def _split(texts: pa.Array, pattern: str, place: Place) -> tuple[pa.Array, pa.Array, Place]:
     """(offsets int32 [N + 1], the values, their places); an empty text has no value."""
-    parts = pc.split_pattern_regex(texts, pattern) if pattern else pc.split_pattern(texts, MULTI_VALUE)
+    parts = pc.split_pattern_regex(texts, pattern)
     counts = pc.list_value_length(parts).to_numpy()
     full = pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
     flat = parts.flatten()
@@ -189,9 +190,9 @@ def number(texts: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Ar
     if pa.types.is_floating(kind):
         try:
             made = texts.cast(kind)
-            if _finite(made):
+            if pc.all(pc.is_finite(made)).as_py():
                 return made
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass
     texts = pc.utf8_trim_whitespace(texts)
     if pc.any(pc.equal(texts, "")).as_py():
@@ -210,28 +211,31 @@ def number(texts: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Ar
 def cast(column: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Array:
     """The column as `kind`; what does not fit is an error with its line."""
 
-    def fits(part: pa.Array) -> bool:
+    def fits(start: int, stop: int) -> bool:
+        part = column[start:stop]
         try:
-            made = part.cast(kind)
+            return not _overflowed(part, part.cast(kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return False
-        return not is_text(part.type) or _finite(made)
 
     try:
         made = column.cast(kind)
-        if not is_text(column.type) or _finite(made):
+        if not _overflowed(column, made):
             return made
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    row = first_failing(len(column), lambda start, stop: fits(column[start:stop]))
+    row = first_failing(len(column), fits)
     raise UserError(f"{place.of(row)}: {name}{_shown(column[row].as_py())} is outside the range of {kind}")
 
 
-def _finite(numbers: pa.Array) -> bool:
-    # A text of digits can only be infinite by being too large.
-    if not pa.types.is_floating(numbers.type):
-        return True
-    return pc.all(pc.is_finite(numbers)).as_py() is not False
+def _overflowed(column: pa.Array, made: pa.Array) -> bool:
+    """Whether a number became infinite that was not: Arrow says nothing of it."""
+    if not pa.types.is_floating(made.type):
+        return False
+    infinite = pc.is_inf(made)
+    if pa.types.is_floating(column.type):
+        infinite = pc.and_(infinite, pc.is_finite(column))
+    return pc.any(infinite).as_py() is True
 
 
 def first_failing(count: int, passes: Callable[[int, int], bool]) -> int:

@@ -63,9 +63,8 @@ class ColumnWriter:
         self._append_validity(array)
         if self.children:
             self._append_offsets(pc.list_value_length(_as_list(array)))
-            parts = [array.keys, array.items] if pa.types.is_map(self.kind) else [array]
-            for child, part in zip(self.children, _flattened(array, parts), strict=True):
-                child.append(part)
+            for child, values in zip(self.children, _flattened(array), strict=True):
+                child.append(values)
         elif self.offsets:
             self._append_offsets(pc.binary_length(array))
             array = array.cast(pa.large_string()).fill_null("")
@@ -131,7 +130,8 @@ def _as_list(array: pa.Array) -> pa.Array:
     return array.cast(pa.list_(pa.struct([("key", array.type.key_type), ("value", array.type.item_type)])))
 
 
-def _flattened(array: pa.Array, parts: list[pa.Array]) -> list[pa.Array]:
+def _flattened(array: pa.Array) -> list[pa.Array]:
+    """The values of a list; the keys and the values of a map."""
     if not pa.types.is_map(array.type):
         return [array.flatten()]
     entries = _as_list(array).flatten()

@@ -28,9 +28,6 @@ class KeyIndex:
     order: np.ndarray
     starts: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.keys)
-
     def find(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where these keys are: (bool [K] whether there, int64 [K] rows of those that are)."""
         inside = (wanted >= self.keys[0]) & (wanted <= self.keys[-1])

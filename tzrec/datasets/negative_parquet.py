@@ -28,7 +28,10 @@ class ParquetFile:
 
     def __init__(self, file: DataFile, types: Sequence[AttributeType], rows: int = ROWS) -> None:
         self.file, self.rows = file, rows
-        self.source = file.open()
+        try:
+            self.source = file.open()
+        except OSError as error:
+            raise _broken(file, error) from None
         try:
             self.parquet = pq.ParquetFile(self.source)
             names = self.parquet.schema_arrow.names
@@ -108,7 +111,9 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _decoded(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    """The column without a dictionary, text with 32-bit offsets: a block is small."""
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return column.cast(pa.string()) if is_text(column.type) else column
 
 
 def _broken(file: DataFile, error: Exception) -> UserError:

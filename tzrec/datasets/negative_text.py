@@ -10,6 +10,7 @@ memory is bounded by the block and several can be converted at once.
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -69,9 +70,10 @@ class TextFile:
 
     def __init__(self, file: DataFile, delimiter: str, block: int = BLOCK, header: Header = ITEM) -> None:
         self.file, self.delimiter, self.block, self.header = file, delimiter, block, header
-        self.source = file.open()
-        start = self.source.read(2)
-        self.source.seek(0)
+        with _readable(file):
+            self.source = file.open()
+            start = self.source.read(2)
+            self.source.seek(0)
         self.stream = self.source
         if start == GZIP:
             self.stream = cast(BinaryIO, gzip.GzipFile(fileobj=self.source))
@@ -106,16 +108,12 @@ class TextFile:
             yield rest, line
 
     def _read(self, size: int) -> bytes:
-        try:
+        with _readable(self.file):
             return self.stream.read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{self.file}: is gzip-compressed and broken ({error}); write it again") from None
 
     def _types(self) -> list[str]:
-        try:
+        with _readable(self.file):
             raw = self.stream.readline(1 << 20)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{self.file}: is gzip-compressed and broken ({error}); write it again") from None
         wanted = self.delimiter.join(f"{name}:{types[0]}" for name, types in self.header)
         wanted = f'"{wanted}" (or string for ids)'.replace("\t", "\\t")
         if not raw:
@@ -132,6 +130,17 @@ class TextFile:
         if not right:
             raise UserError(f"{self.file}:1: the header is {line[:SHOWN]!r}; it must be {wanted}")
         return [kind for _, _, kind in found]
+
+
+@contextmanager
+def _readable(file: DataFile) -> Iterator[None]:
+    """Makes an error while reading one that names the file."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{file}: is gzip-compressed and broken ({error}); write it again") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
 def _not_utf8(where: str, error: UnicodeDecodeError) -> UserError:
