@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_exported_equals_eager(trained: Small, exported: Path, tower: str, rows:
     loader = build_loader(
         pipeline.data_config, towers.layout, World(), pipeline.eval_input_path, evaluation=True
     )
-    loader.sizes = np.array([rows])
+    loader.course = replace(loader.course, sizes=np.array([rows]))
     with torch.no_grad():
         vectors, _ = model(next(loader.batches()))
     eager = (vectors.user if tower == "user" else vectors.item)[:rows]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tzrec.models.softmax import Logits, in_batch_logits, recall_hits, sampled_logits, softmax_loss
+from tzrec.models.softmax import Logits, in_batch_logits, positive_places, sampled_logits, softmax_loss
 
 LOGITS = Logits(torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 0.0], [2.0, -1.0]]))
 
@@ -52,10 +52,11 @@ def test_an_empty_batch_has_loss_zero() -> None:
     assert (total.item(), weight.item()) == (0.0, 0.0)
 
 
-def test_recall_counts_rows_whose_positive_is_among_the_first_k() -> None:
-    assert recall_hits(LOGITS, 1).item() == 1
-    assert recall_hits(LOGITS, 2).item() == 2
-    tie = Logits(torch.tensor([1.0]), torch.tensor([[1.0]]))
-    assert recall_hits(tie, 1).item() == 0
+def test_the_place_of_the_positive_counts_ties_against_it() -> None:
+    assert positive_places(LOGITS).tolist() == [1, 2]
+    tied = Logits(torch.tensor([1.0]), torch.tensor([[1.0, 0.0, 2.0]]))
+    assert positive_places(tied).tolist() == [3]
     broken = Logits(torch.tensor([math.nan]), torch.tensor([[1.0]]))
-    assert recall_hits(broken, 1).item() == 0
+    assert positive_places(broken).tolist() == [2]
+    alone = Logits(torch.tensor([-5.0]), torch.full((1, 3), float("-inf")))
+    assert positive_places(alone).tolist() == [1]

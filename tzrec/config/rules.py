@@ -233,16 +233,12 @@ def _members(names: Any, path: str, group: str, known: set[str]) -> list[Mistake
 def best_checkpoint(message: Any) -> list[Mistake]:
     """`best` needs a metric that evaluation computes."""
     export = message.export_config
-    computed = [
-        f"recall@{m.recall_at_k.top_k}" for m in message.model_config.metrics if m.HasField("recall_at_k")
-    ]
+    top_ks = [m.recall_at_k.top_k for m in message.model_config.metrics if m.HasField("recall_at_k")]
+    computed = [f"{name}@{k}" for name in ("recall", "ndcg") for k in top_ks] + ["mrr", "loss"]
     if export.exporter_type != "best" or export.best_exporter_metric in computed:
         return []
     what = f'best_exporter_metric "{export.best_exporter_metric}" is not evaluated'
-    hint = (
-        nearest(export.best_exporter_metric, computed)
-        or f"; the metrics are: {', '.join(computed) or 'none'}"
-    )
+    hint = nearest(export.best_exporter_metric, computed) or f"; the metrics are: {', '.join(computed)}"
     return [Mistake("export_config.best_exporter_metric", what + hint)]
 
 

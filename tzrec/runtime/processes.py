@@ -3,12 +3,9 @@
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from tzrec.runtime.world import World
+from tzrec.runtime.world import World, patience
 
 T = TypeVar("T")
-
-# A rank that waits longer than this for another one gives up. Seconds.
-PATIENCE = 1800
 
 
 def join_group(backend: str = "gloo") -> None:
@@ -20,10 +17,34 @@ def join_group(backend: str = "gloo") -> None:
 
     if dist.is_initialized():
         return
-    options: dict[str, Any] = {"timeout": timedelta(seconds=PATIENCE)}
+    options: dict[str, Any] = {"timeout": timedelta(seconds=patience())}
     if not dist.is_torchelastic_launched():
         options.update(store=dist.HashStore(), rank=0, world_size=1)
     dist.init_process_group(backend, **options)
+
+
+def own_group() -> Any:
+    """A gloo group of all processes, for what goes on beside the work on the default one. Collective."""
+    import torch.distributed as dist
+
+    return dist.new_group(timeout=timedelta(seconds=patience()), backend="gloo")
+
+
+def lost_contact(error: BaseException) -> str:
+    """What an error says about the other processes: that one has gone, that one is silent, or "".
+
+    The libraries raise plain RuntimeErrors for these; only their texts tell them apart.
+    """
+    kinds = ("DistBackendError", "DistNetworkError", "DistStoreError")
+    text = str(error)
+    if type(error).__name__ not in kinds and not (isinstance(error, RuntimeError) and "gloo" in text):
+        return ""
+    if "imed out" in text or "timeout" in text.lower():
+        return (
+            f"another process has not answered for {patience():g} s (TZREC_PATIENCE): it hangs, or its "
+            "host or network is gone"
+        )
+    return "another process of this job has ended; what it said, or its exit code below, tells why"
 
 
 def leave_group() -> None:
