@@ -25,6 +25,8 @@ def with_fault(rank: int, step: int, do: str) -> None:
         if (world.rank, trainer.position.step + 1, world.restarts) == (rank, step, 0):
             trainer.saver.finish()  # What was saved before the fault is a matter of the test.
             if do == "hang":
+                # torchrun ends what ignores SIGTERM by SIGKILL after 30 s; a test need not wait for it.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 time.sleep(1000)
             elif do == "raise":
                 raise RuntimeError("a fault of this rank")

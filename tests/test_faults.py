@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,25 @@ def test_a_rank_that_is_killed_is_named_as_the_cause(small: Small) -> None:
     assert steps_in(small.model) == [8]
 
 
+def test_all_processes_killed_at_any_moment(small: Small, tmp_path: Path) -> None:
+    words = (
+        *("--pipeline_config_path", small.config, "--continue_train", "--edit_config_json"),
+        json.dumps({"train_config.num_steps": 60, "train_config.save_checkpoints_steps": 2}),
+    )
+    moments = random.Random(5)
+    for number in range(2):
+        running = Running(tmp_path / str(number), "tzrec.train_eval", *words, processes=2)
+        running.until("| epoch")
+        time.sleep(moments.uniform(0, 1.0))
+        running.kill_all()
+        for step in steps_in(small.model):
+            assert read_facts(path_of(small.model, step)).position.step == step
+    done = command("tzrec.train_eval", *words)
+    assert done.returncode == 0, done.stderr
+    assert steps_in(small.model)[-1] == 60
+    assert not [entry for entry in small.model.iterdir() if entry.suffix in (".saving", ".removing")]
+
+
 def test_a_rank_that_fails_is_the_only_one_to_speak(small: Small) -> None:
     done = faulty(small, {"rank": 1, "step": 10, "do": "raise"})
     assert done.returncode != 0
@@ -65,12 +85,7 @@ def test_a_rank_that_fails_is_the_only_one_to_speak(small: Small) -> None:
 
 
 def test_a_rank_that_hangs_ends_the_job(small: Small) -> None:
-    done = faulty(
-        small,
-        {"rank": 1, "step": 10, "do": "hang"},
-        launcher=("--standalone", "--shutdown-timeout=3"),
-        TZREC_PATIENCE="4",
-    )
+    done = faulty(small, {"rank": 1, "step": 10, "do": "hang"}, TZREC_PATIENCE="4")
     assert done.returncode != 0
     (line,) = own_errors(done.stderr)
     assert "another process has not answered for 4 s" in line
