@@ -85,6 +85,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     from tzrec.runtime.processes import barrier, gather, leave_group
     from tzrec.training import checkpoint
     from tzrec.training.build import Session, build_plan
+    from tzrec.training.fine_tune import begin_from, read_param_map
     from tzrec.training.loop import Trainer, restore, take_over
     from tzrec.training.sharding import choose_device
 
@@ -100,6 +101,8 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         )
     origin = pipeline.train_config.fine_tune_checkpoint
     fine_tuned = checkpoint.find(origin, origin) if origin and not newest else None
+    mapped = pipeline.train_config.fine_tune_ckpt_param_map
+    names = read_param_map(mapped) if mapped and fine_tuned else {}
     session = Session.begin(pipeline, world)
     layout = session.towers.layout
     data = pipeline.data_config
@@ -114,8 +117,8 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         position, note = take_over(batches, restore(newest, session.model, optimizers))
         say(world, f"going on from {newest} at step {position.step}{note}")
     elif fine_tuned:
-        restore(fine_tuned, session.model, optimizers)
-        say(world, f"beginning with the parameters of {fine_tuned}")
+        note = begin_from(fine_tuned, session.model, optimizers, names)
+        say(world, f"beginning with the parameters of {fine_tuned}{note}")
     if world.is_first:
         model_dir.mkdir(parents=True, exist_ok=True)
         checkpoint.replace_text(model_dir / "pipeline.config", to_text(pipeline))

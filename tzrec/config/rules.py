@@ -254,8 +254,18 @@ def length_of_training(message: Any) -> list[Mistake]:
     return []
 
 
+def fine_tuning(message: Any) -> list[Mistake]:
+    """A map of names belongs to a checkpoint."""
+    train = message.train_config
+    if train.fine_tune_ckpt_param_map and not train.fine_tune_checkpoint:
+        what = "fine_tune_ckpt_param_map maps the names of a fine_tune_checkpoint, and none is given"
+        return [Mistake("train_config.fine_tune_ckpt_param_map", what)]
+    return []
+
+
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
+    fine_tuning,
     ranges,
     empty_features,
     feature_names,

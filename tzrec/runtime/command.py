@@ -138,7 +138,8 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
             _tell_launcher(f"{module}: error: {text or traceback.format_exc()}")
     sys.stdout.flush()
     sys.stderr.flush()
-    if status:
-        # Not sys.exit: it would wait for loader threads and for peers that are gone.
+    if status or "torch" in sys.modules:
+        # Not sys.exit: it would wait for loader threads and for peers that are gone, and native
+        # threads of torch that outlive the interpreter abort a process that has done its work.
         os._exit(status)
     sys.exit(0)
