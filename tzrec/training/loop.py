@@ -199,7 +199,7 @@ class Trainer:
         return here.step
 
     def _evaluate(self, stop: Stop) -> None:
-        """After the save: an evaluation that fails costs no training. None when a signal comes."""
+        """After the save: an evaluation that fails costs no training. A signal breaks it off."""
         if self.test is None:
             return
         metrics = evaluate(

@@ -102,7 +102,8 @@ class _Flight:
             if self.saver.world.is_first:
                 self._give_name(staging)
         except BaseException as error:
-            self.failure, outcome = error, _one_line(error)
+            self.failure = first_cause(error)
+            outcome = _one_line(self.failure)
             if self.saver.world.is_first:
                 shutil.rmtree(staging, ignore_errors=True)
         self.tensors = {}
@@ -139,6 +140,5 @@ class _Flight:
 
 
 def _one_line(error: BaseException) -> str:
-    cause = first_cause(error)
-    text, _ = explain(cause)
-    return (text or f"{type(cause).__name__}: {cause}").splitlines()[0]
+    text, _ = explain(error)
+    return (text or f"{type(error).__name__}: {error}").splitlines()[0]
