@@ -1,8 +1,11 @@
 """A small table, pool and configuration that tests train on, and how they start commands."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,16 +127,89 @@ def make_small(root: Path, rows: int = 3000, text_ids: bool = False) -> Small:
     return Small(root)
 
 
-def command(module: str, *words: object, processes: int = 1, timeout: float = 120, **variables: str):
-    """Runs a command of the package; returns the finished process with its output as text."""
+def _words(module: str, words: tuple[object, ...], processes: int, launcher: tuple[str, ...]) -> list[str]:
     start = [sys.executable, "-m"]
-    if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    if processes > 1 or launcher:
+        start += ["torch.distributed.run", f"--nproc-per-node={processes}"]
+        start += [*(launcher or ("--standalone",)), "-m"]
+    return [*start, module, *map(str, words)]
+
+
+def command(
+    module: str,
+    *words: object,
+    processes: int = 1,
+    timeout: float = 120,
+    launcher: tuple[str, ...] = (),
+    **variables: str,
+):
+    """Runs a command of the package; returns the finished process with its output as text."""
     return subprocess.run(
-        [*start, module, *map(str, words)],
+        _words(module, words, processes, launcher),
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
     )
+
+
+class Running:
+    """A command under way, its output in two files beside `log`."""
+
+    def __init__(
+        self,
+        log: Path,
+        module: str,
+        *words: object,
+        processes: int = 1,
+        launcher: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+        **variables: str,
+    ) -> None:
+        self.out, self.err = log.with_suffix(".out"), log.with_suffix(".err")
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*before, *_words(module, words, processes, launcher)],
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+                # A group of its own, which `kill_all` ends and Ctrl-C of a test does not reach.
+                start_new_session=True,
+            )
+
+    def until(self, text: str, seconds: float = 90) -> None:
+        """Waits for a text on stdout."""
+        end = time.monotonic() + seconds
+        while text not in self.out.read_text():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f'no "{text}": {self.out.read_text()} {self.err.read_text()}')
+            time.sleep(0.02)
+
+    def worker(self, rank: int) -> int:
+        """The process id of a rank."""
+        for folder in Path("/proc").iterdir():
+            try:
+                held = (folder / "environ").read_bytes().split(b"\0") if folder.name.isdigit() else []
+                if b"RANK=%d" % rank in held and os.getsid(int(folder.name)) == self.process.pid:
+                    return int(folder.name)
+            except OSError:
+                continue  # Ended in between.
+        raise AssertionError(f"no process of rank {rank}")
+
+    def kill_all(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self, seconds: float = 90) -> int:
+        """Waits for the exit status."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill_all()
+            raise AssertionError(f"still running: {self.out.read_text()} {self.err.read_text()}") from None
+
+
+def losses(output: str) -> dict[int, str]:
+    """Step -> loss, as the log lines of training print it."""
+    return {int(step): loss for step, loss in re.findall(r"^step (\d+)/.* \| loss (\S+) \|", output, re.M)}

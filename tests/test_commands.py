@@ -1,8 +1,10 @@
 """The commands of the tutorial with two processes on a small set, and what they leave."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +79,27 @@ def test_a_checkpoint_of_two_processes_is_the_same_model_in_one(trained: Small) 
 
 
 def test_eval_repeats_the_numbers_of_training(trained: Small) -> None:
-    done = command("tzrec.eval", "--pipeline_config_path", trained.model / "pipeline.config", processes=2)
+    """Those of two processes, in one."""
+    done = command("tzrec.eval", "--pipeline_config_path", trained.model / "pipeline.config")
     assert done.returncode == 0, done.stderr
+    assert "sampled metrics: recall@1" in done.stdout
     path = trained.model / "eval_result.txt"
     (found,) = lines(path)
     path.unlink()
     expected = lines(trained.model / "train_eval_result.txt")[-1]
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_eval_with_more_processes_than_batches(trained: Small, tmp_path: Path) -> None:
+    small = Small(tmp_path / "copy")
+    shutil.copytree(trained.root, small.root)
+    text = (trained.model / "pipeline.config").read_text().replace(str(trained.root), str(small.root))
+    small.config.write_text(text.replace("batch_size: 100", "batch_size: 100\n  eval_batch_size: 1000"))
+    for processes in (1, 2):
+        done = command("tzrec.eval", "--pipeline_config_path", small.config, processes=processes)
+        assert done.returncode == 0, done.stderr
+    alone, found = lines(small.model / "eval_result.txt")
+    assert found == pytest.approx(alone, rel=1e-6)
 
 
 @pytest.mark.parametrize("tower", ["user", "item"])
@@ -97,7 +113,7 @@ def test_exported_equals_eager(trained: Small, exported: Path, tower: str, rows:
     loader = build_loader(
         pipeline.data_config, towers.layout, World(), pipeline.eval_input_path, evaluation=True
     )
-    loader.sizes = np.array([rows])
+    loader.course = replace(loader.course, sizes=np.array([rows]))
     with torch.no_grad():
         vectors, _ = model(next(loader.batches()))
     eager = (vectors.user if tower == "user" else vectors.item)[:rows]

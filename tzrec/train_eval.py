@@ -8,6 +8,10 @@
         --edit_config_json '{"data_config.negative_sampler.input_path":"data/taobao_ad_feature_gl"}'
 
 Runs as plain `python -m tzrec.train_eval` too. Ends with the last checkpoint in model_dir.
+
+SIGTERM and Ctrl-C finish the step, save and end the run; the same command with --continue_train
+goes on from there, with the losses that it would have had. A run that torchrun starts again
+(--max-restarts) goes on by itself. What each failure looks like: docs/operations.md.
 """
 
 import argparse
@@ -81,10 +85,11 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     """
     from tzrec.datasets.build import build_loader
     from tzrec.models.build import in_batch_options
-    from tzrec.runtime.processes import barrier, leave_group
+    from tzrec.runtime.processes import barrier, gather, leave_group
     from tzrec.training import checkpoint
     from tzrec.training.build import Session, build_plan
-    from tzrec.training.loop import Trainer, restore
+    from tzrec.training.fine_tune import begin_from, read_param_map
+    from tzrec.training.loop import Trainer, restore, take_over
     from tzrec.training.sharding import choose_device
 
     started = time.perf_counter()
@@ -92,13 +97,15 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     check_sparse_optimizer(loaded, choose_device(world).type)
     model_dir = Path(pipeline.model_dir)
     newest = checkpoint.newest(model_dir)
-    if newest and not continue_train:
+    if newest and not continue_train and not world.restarts:
         raise UserError(
             f"{model_dir}: already holds {newest.name}; give --continue_train to go on from it, "
             "or another --model_dir"
         )
     origin = pipeline.train_config.fine_tune_checkpoint
     fine_tuned = checkpoint.find(origin, origin) if origin and not newest else None
+    mapped = pipeline.train_config.fine_tune_ckpt_param_map
+    names = read_param_map(mapped) if mapped and fine_tuned else {}
     session = Session.begin(pipeline, world)
     layout = session.towers.layout
     data = pipeline.data_config
@@ -108,17 +115,14 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     # Every rank has come this far: what follows writes.
     barrier(world)
     checkpoint.remove_cut_off(model_dir, world)
-    position = checkpoint.Position(
-        table_rows=batches.table.num_rows, world=world.size, batch_size=data.batch_size
-    )
+    position = checkpoint.Position()
     optimizers = session.optimizers if restore_optimizer else None
     if newest:
-        saved = restore(newest, session.model, optimizers).position
-        position = saved.carried_to(position, batches.steps)
-        say(world, f"going on from {newest} at step {position.step}")
+        position, note = take_over(batches, restore(newest, session.model, optimizers))
+        say(world, f"going on from {newest} at step {position.step}{note}")
     elif fine_tuned:
-        restore(fine_tuned, session.model, optimizers)
-        say(world, f"beginning with the parameters of {fine_tuned}")
+        note = begin_from(fine_tuned, session.model, optimizers, names)
+        say(world, f"beginning with the parameters of {fine_tuned}{note}")
     if world.is_first:
         model_dir.mkdir(parents=True, exist_ok=True)
         checkpoint.replace_text(model_dir / "pipeline.config", to_text(pipeline))
@@ -141,13 +145,16 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         f"in all, {world.size} processes on {session.device.type}, {batches.workers} loader threads each",
     )
     first = position.step
-    last = trainer.run()
-    seconds = time.perf_counter() - started
-    say(
-        world,
-        f"done: {trainer.position.step - first} steps in {duration(seconds)}, checkpoint {last}"
-        + "".join(f", {name} {value:.4f}" for name, value in trainer.metrics.items()),
-    )
+    if trainer.run():
+        seconds, rows = time.perf_counter() - started, sum(gather(world, trainer.log.all_rows))
+        best = trainer.best()
+        say(
+            world,
+            f"done: {trainer.position.step - first} steps, {rows} rows in {duration(seconds)} "
+            f"({rows / seconds / 1000:.1f}k rows/s with all around them)"
+            + (f", best {best[0]} {best[1]:.4f} at step {best[2]}" if best else "")
+            + f", checkpoint {trainer.folder}",
+        )
     leave_group()
 
 

@@ -209,7 +209,7 @@ def test_ids_of_a_batch(tmp_path: Path) -> None:
     [
         ([AttributeType("day", pa.date32(), "\x1d")], {}, 'attribute "day" has the type date32'),
         (TYPES, {"field_delimiter": "||"}, "is not one ASCII character"),
-        (TYPES, {"attr_delimiter": ""}, "attr_delimiter: is empty"),
+        (TYPES, {"attr_delimiter": ""}, "attr_delimiter is empty"),
     ],
 )
 def test_what_no_table_can_have(tmp_path: Path, types, options, message: str) -> None:

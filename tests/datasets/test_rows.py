@@ -12,26 +12,12 @@ from hypothesis import strategies as st
 
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.parquet import ParquetTable
-from tzrec.datasets.rows import batch_sizes
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 
 
 def worlds(size: int) -> list[World]:
     return [World(rank, size, rank, size) for rank in range(size)]
-
-
-@given(rows=st.integers(1, 300), size=st.integers(1, 5), batch=st.integers(2, 40))
-def test_every_rank_takes_the_same_steps_and_every_row_is_taken(rows: int, size: int, batch: int) -> None:
-    sizes = [batch_sizes(rows, world, batch) for world in worlds(size)]
-    assert len({len(each) for each in sizes}) == 1
-    assert sum(each.sum() for each in sizes) == rows
-    assert all(each.max(initial=0) <= batch for each in sizes)
-    if rows >= size:
-        assert all(each.min() >= 1 for each in sizes)
-    full = [batch_sizes(rows, world, batch, drop_remainder=True) for world in worlds(size)]
-    assert len({len(each) for each in full}) == 1
-    assert all((each == batch).all() for each in full)
 
 
 def write(folder: Path, rows: int, files: int, group: int) -> str:

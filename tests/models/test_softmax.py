@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tzrec.datasets.batch import Candidates
-from tzrec.models.softmax import Logits, candidate_logits, no_candidate, recall_hits, softmax_loss
+from tzrec.models.softmax import Logits, candidate_logits, no_candidate, positive_places, softmax_loss
 
 LOGITS = Logits(torch.tensor([1.0, 0.0]), (torch.tensor([[0.0, 0.0], [2.0, -1.0]]),))
 NONE = torch.finfo(torch.float32).min
@@ -69,7 +69,7 @@ def test_a_row_without_any_candidate_has_loss_and_gradient_zero() -> None:
     assert total.item() == 0.0
     assert user_BD.grad is not None
     assert user_BD.grad.tolist() == [[0.0, 0.0]]
-    assert recall_hits(logits, 1).item() == 1
+    assert positive_places(logits).tolist() == [1]
 
 
 def test_loss_by_hand() -> None:
@@ -104,12 +104,13 @@ def test_an_empty_batch_has_loss_zero() -> None:
     assert (total.item(), weight.item()) == (0.0, 0.0)
 
 
-def test_recall_counts_rows_whose_positive_is_among_the_first_k() -> None:
-    assert recall_hits(LOGITS, 1).item() == 1
-    assert recall_hits(LOGITS, 2).item() == 2
-    tie = Logits(torch.tensor([1.0]), (torch.tensor([[1.0]]),))
-    assert recall_hits(tie, 1).item() == 0
+def test_the_place_of_the_positive_counts_ties_against_it() -> None:
+    assert positive_places(LOGITS).tolist() == [1, 2]
+    tied = Logits(torch.tensor([1.0]), (torch.tensor([[1.0, 0.0, 2.0]]),))
+    assert positive_places(tied).tolist() == [3]
     broken = Logits(torch.tensor([math.nan]), (torch.tensor([[1.0]]),))
-    assert recall_hits(broken, 1).item() == 0
+    assert positive_places(broken).tolist() == [2]
+    alone = Logits(torch.tensor([-5.0]), (torch.full((1, 3), NONE),))
+    assert positive_places(alone).tolist() == [1]
     blocks = Logits(torch.tensor([1.0]), (torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0]])))
-    assert [recall_hits(blocks, k).item() for k in (1, 2, 3)] == [0, 0, 1]
+    assert positive_places(blocks).tolist() == [3]

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from tzrec.datasets.division import Leg
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 from tzrec.training.checkpoint import (
+    Data,
     Facts,
     Position,
     best,
     find,
     path_of,
+    read_facts,
     remove_cut_off,
     remove_old,
     steps_in,
@@ -21,7 +24,7 @@ from tzrec.training.checkpoint import (
 
 def save(model_dir: Path, step: int, **metrics: float) -> None:
     path_of(model_dir, step).mkdir(parents=True)
-    write_facts(path_of(model_dir, step), Facts(Position(step=step), {}, metrics))
+    write_facts(path_of(model_dir, step), Facts(Position(step=step), metrics=metrics))
 
 
 def test_the_newest_is_the_one_of_most_steps(tmp_path: Path) -> None:
@@ -50,25 +53,27 @@ def test_the_best_one_by_a_metric(tmp_path: Path) -> None:
 def test_old_ones_go_but_never_the_best(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)
-    remove_old(tmp_path, 0, None, World())
+    remove_old(tmp_path, 0, None)
     assert steps_in(tmp_path) == [1, 2, 3, 4, 5]
-    remove_old(tmp_path, 2, path_of(tmp_path, 2), World())
+    remove_old(tmp_path, 2, path_of(tmp_path, 2))
     assert steps_in(tmp_path) == [2, 4, 5]
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
     save(tmp_path, 3)
-    (tmp_path / "model.ckpt-6.saving").mkdir()
+    for name in ("model.ckpt-6.saving", "model.ckpt-1.removing"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text("{}")
+    assert steps_in(tmp_path) == [3]
     remove_cut_off(tmp_path, World())
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.ckpt-3"]
 
 
-def test_a_position_is_carried_to_another_division() -> None:
-    here = Position(step=30, epoch=1, epoch_step=10, table_rows=4000, world=2, batch_size=100)
-    same = here.carried_to(Position(table_rows=4000, world=2, batch_size=100), 20)
-    assert (same.step, same.epoch, same.epoch_step) == (30, 1, 10)
-    # 10 steps of 2 x 100 rows are 20 steps of 100.
-    alone = here.carried_to(Position(table_rows=4000, world=1, batch_size=100), 40)
-    assert (alone.step, alone.epoch, alone.epoch_step, alone.world) == (30, 1, 20, 1)
-    over = here.carried_to(Position(table_rows=1000, world=1, batch_size=100), 10)
-    assert (over.epoch, over.epoch_step) == (2, 0)
+def test_what_stands_beside_the_tensors_is_read_as_it_was_written(tmp_path: Path) -> None:
+    leg = Leg(ranks=2, batch_size=100, buffer_rows=50, drop_remainder=True, steps=7)
+    facts = Facts(Position(30, 1, 7), Data("abc", 4000, (leg,)), {"t": {"ranks": [0]}}, {"mrr": 0.5})
+    write_facts(tmp_path, facts)
+    assert read_facts(tmp_path) == facts
+    (tmp_path / "state.json").write_text('{"position": {"step": 3}}')
+    with pytest.raises(UserError, match=r"state\.json: was not written by this version"):
+        read_facts(tmp_path)

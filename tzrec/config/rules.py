@@ -234,16 +234,12 @@ def _members(names: Any, path: str, group: str, known: set[str]) -> list[Mistake
 def best_checkpoint(message: Any) -> list[Mistake]:
     """`best` needs a metric that evaluation computes."""
     export = message.export_config
-    computed = [
-        f"recall@{m.recall_at_k.top_k}" for m in message.model_config.metrics if m.HasField("recall_at_k")
-    ]
+    top_ks = [m.recall_at_k.top_k for m in message.model_config.metrics if m.HasField("recall_at_k")]
+    computed = [f"{name}@{k}" for name in ("recall", "ndcg") for k in top_ks] + ["mrr", "loss"]
     if export.exporter_type != "best" or export.best_exporter_metric in computed:
         return []
     what = f'best_exporter_metric "{export.best_exporter_metric}" is not evaluated'
-    hint = (
-        nearest(export.best_exporter_metric, computed)
-        or f"; the metrics are: {', '.join(computed) or 'none'}"
-    )
+    hint = nearest(export.best_exporter_metric, computed) or f"; the metrics are: {', '.join(computed)}"
     return [Mistake("export_config.best_exporter_metric", what + hint)]
 
 
@@ -278,8 +274,18 @@ def negatives(message: Any) -> list[Mistake]:
     return mistakes
 
 
+def fine_tuning(message: Any) -> list[Mistake]:
+    """A map of names belongs to a checkpoint."""
+    train = message.train_config
+    if train.fine_tune_ckpt_param_map and not train.fine_tune_checkpoint:
+        what = "fine_tune_ckpt_param_map maps the names of a fine_tune_checkpoint, and none is given"
+        return [Mistake("train_config.fine_tune_ckpt_param_map", what)]
+    return []
+
+
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
+    fine_tuning,
     ranges,
     empty_features,
     feature_names,

@@ -33,12 +33,14 @@ def built(fields: str = "", **limited: Only) -> dict[str, Only | None]:
 BUILT: dict[str, dict[str, Only | None]] = {
     "TrainConfig": built(
         "sparse_optimizer dense_optimizer num_steps num_epochs save_checkpoints_steps "
-        "save_checkpoints_epochs fine_tune_checkpoint log_step_count_steps use_tensorboard "
+        "save_checkpoints_epochs fine_tune_checkpoint fine_tune_ckpt_param_map log_step_count_steps "
+        "is_profiling use_tensorboard "
         "keep_checkpoint_max cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
-        tensorboard_summaries=only("loss", "learning_rate"),
+        tensorboard_summaries=only(
+            "loss", "learning_rate", "parameter", "gradient", "gradient_norm", "global_gradient_norm"
+        ),
         gradient_accumulation_steps=only(0, 1),
         mixed_precision=only(""),
-        fine_tune_ckpt_param_map=only(""),
     ),
     "GradClipping": built(
         "max_gradient norm_type enable_global_grad_clip",

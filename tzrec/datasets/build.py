@@ -32,7 +32,8 @@ def worker_count(asked: int, world: World) -> int:
 class BatchMaker:
     """Rows of the table to a batch: adds negatives, computes features, collates.
 
-    The negatives are a function of (rank, pass, step). With `pin` the batch lies in memory from
+    The negatives are a function of (rank, pass, step); in evaluation, where `world` is one process,
+    of the batch's number in the whole table. With `pin` the batch lies in memory from
     which copies to a GPU overlap with its work.
     """
 
@@ -113,7 +114,8 @@ def build_loader(
         batch_size = data.eval_batch_size
     maker = BatchMaker(
         layout,
-        world,
+        # Not the rank's own: the metrics must not depend on how many processes evaluate.
+        World() if evaluation else world,
         build_candidates(data, layout, table, world, in_batch, evaluation),
         data.sample_weight_fields[0] if data.sample_weight_fields else None,
         data.pin_memory and torch.cuda.is_available(),
@@ -126,6 +128,7 @@ def build_loader(
         worker_count(data.num_workers, world),
         data.shuffle_buffer_size * batch_size if data.shuffle and not evaluation else 0,
         data.drop_remainder and not evaluation,
+        whole_batches=evaluation,
     )
     if loader.steps == 0:
         raise UserError(

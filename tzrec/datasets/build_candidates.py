@@ -111,8 +111,15 @@ def _pool(kind: str, config: Any, data: DataConfig, layout: Layout, schema: pa.S
         if pa.types.is_dictionary(of_column):
             of_column = of_column.value_type
         types.append(AttributeType(name, of_column, separators.get(name, MULTI_VALUE), encoded))
-    paths = config.input_path if kind == "negative_sampler" else config.item_input_path
-    return open_table(paths, types, config.attr_delimiter, config.field_delimiter or "\t", cache_dir())
+    field = "input_path" if kind == "negative_sampler" else "item_input_path"
+    return open_table(
+        getattr(config, field),
+        types,
+        config.attr_delimiter,
+        config.field_delimiter or "\t",
+        cache_dir(),
+        flag=f"{kind}.{field}",
+    )
 
 
 def _is_text(schema: pa.Schema, column: str) -> bool:

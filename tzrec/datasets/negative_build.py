@@ -31,7 +31,6 @@ from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import bar, duration, say
 from tzrec.runtime.world import World
 
-FLAG = "negative_sampler.input_path"
 FACTS = "table.json"
 LONG = 10.0  # seconds; a build that takes longer is spoken of
 IDS = "ids"
@@ -48,27 +47,29 @@ class Source:
         types: of the attributes, in the order in which the table joins them.
         attr_delimiter: between the attributes of an item.
         field_delimiter: between id, weight and attributes.
+        flag: what to call the table in an error.
     """
 
     files: Sequence[DataFile]
     types: Sequence[AttributeType]
     attr_delimiter: str
     field_delimiter: str
+    flag: str
 
     def check(self) -> None:
         """Raises UserError for types and delimiters that no table can have."""
         for kind in self.types:
             if not is_column_type(kind.type):
                 raise UserError(
-                    f'{FLAG}: attribute "{kind.name}" has the type {kind.type} in the training table; '
+                    f'{self.flag}: attribute "{kind.name}" has the type {kind.type} in the training table; '
                     "attributes can be numbers, text, lists and maps of these"
                 )
         if len(self.field_delimiter.encode()) != 1:
             raise UserError(
-                f"negative_sampler.field_delimiter: {self.field_delimiter!r} is not one ASCII character"
+                f"{self.flag}: field_delimiter {self.field_delimiter!r} is not one ASCII character"
             )
         if not self.attr_delimiter:
-            raise UserError("negative_sampler.attr_delimiter: is empty; give one or more characters")
+            raise UserError(f"{self.flag}: attr_delimiter is empty; give one or more characters")
 
 
 def build_pool(folder: Path, source: Source, block: int = BLOCK) -> None:
@@ -160,8 +161,9 @@ class _Writer:
         if self.text_ids is None:
             self.text_ids = text_ids
         if text_ids != self.text_ids:
+            kind = "text" if text_ids else "integer"
             raise UserError(
-                f"{FLAG}: {self.source.files[number]} has {'text' if text_ids else 'integer'} ids, "
+                f"{self.source.flag}: {self.source.files[number]} has {kind} ids, "
                 "the files before it have not; give all ids one type"
             )
         self.ids.write(keys_of(items.ids, text_ids).data)

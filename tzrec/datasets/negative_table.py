@@ -21,7 +21,7 @@ from tzrec.datasets.columns import read_column, restore
 from tzrec.datasets.files import expand
 from tzrec.datasets.key_index import KeyIndex
 from tzrec.datasets.keys import keys_of_each
-from tzrec.datasets.negative_build import FACTS, FLAG, IDS, Source, build_pool
+from tzrec.datasets.negative_build import FACTS, IDS, Source, build_pool
 from tzrec.datasets.negative_text import BLOCK
 from tzrec.runtime.errors import UserError
 
@@ -92,6 +92,7 @@ def open_table(
     field_delimiter: str,
     cache: Path,
     block: int = BLOCK,
+    flag: str = "negative_sampler.input_path",
 ) -> NegativeTable:
     """The table, built into the cache first when it is not there.
 
@@ -102,11 +103,12 @@ def open_table(
         field_delimiter: between id, weight and attributes.
         cache: the folder of the cache.
         block: bytes of a text table that are converted at a time.
+        flag: what to call the path in an error.
 
     Raises:
         UserError: a malformed table, with file and line; a cache that cannot be written.
     """
-    source = Source(expand(paths, flag=FLAG), types, attr_delimiter, field_delimiter)
+    source = Source(expand(paths, flag=flag), types, attr_delimiter, field_delimiter, flag)
     recipe = [
         FORMAT,
         [file.stamp() for file in source.files],

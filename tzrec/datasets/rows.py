@@ -1,6 +1,5 @@
-"""Which rows make which batch: divided over ranks by row count, in order or shuffled, resumable."""
+"""The rows of a part of a table in the order of one pass, as they stand or shuffled."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,35 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.parquet import ParquetTable, RowGroup
-from tzrec.runtime.world import World
 
 SEED = 20240501
-
-
-def batch_sizes(rows: int, world: World, batch_size: int, drop_remainder: bool = False) -> np.ndarray:
-    """Rows of every batch of this rank in one pass; every rank has the same number of batches.
-
-    Full batches come first. A rank whose last batch would be empty while another rank's is
-    not takes one row from the batch before. A batch is empty only where a rank has fewer
-    rows than there are steps, which needs fewer rows than ranks or a batch size of 1.
-
-    Args:
-        rows: rows of the whole table.
-        world: the place of this process.
-        batch_size: rows of a full batch.
-        drop_remainder: leave out what does not fill a batch on every rank.
-
-    Returns:
-        int64 [steps].
-    """
-    if drop_remainder:
-        return np.full(rows // world.size // batch_size, batch_size, np.int64)
-    steps = math.ceil(math.ceil(rows / world.size) / batch_size)
-    start, stop = world.share(rows)
-    sizes = np.clip(stop - start - np.arange(steps) * batch_size, 0, batch_size)
-    if steps > 1 and sizes[-1] == 0 and sizes[-2] > 1:
-        sizes[-2:] = sizes[-2] - 1, 1
-    return sizes
 
 
 @dataclass(frozen=True)
@@ -52,14 +24,14 @@ class Piece:
 
 
 class RowStream:
-    """The rows of one rank in the order of one pass.
+    """A range of the table's rows in the order of one pass.
 
     In order, or shuffled: pieces of row groups in random order fill a buffer whose rows are
     then permuted, buffer after buffer. The order depends on the seed and the pass only.
 
     Args:
         table: where the rows are.
-        start, stop: the rows of this rank, half open.
+        start, stop: the rows, half open.
         buffer_rows: rows that are mixed with one another; 0 keeps the order of the table.
     """
 
@@ -68,27 +40,29 @@ class RowStream:
         self.start, self.stop = start, stop
         self.buffer_rows = buffer_rows
 
-    def read(self, epoch: int, skip: int = 0) -> Iterator[pa.RecordBatch]:
-        """Record batches of any size that hold the rows of pass `epoch` after the first `skip`."""
+    def read(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Record batches of any size with the rows [start, stop) of the order of pass `epoch`."""
+        stop = self.stop - self.start if stop is None else stop
         if not self.buffer_rows:
-            yield from self.table.batches(self.start + skip, self.stop)
+            yield from self.table.batches(self.start + start, self.start + stop)
             return
         generator = np.random.default_rng([SEED, epoch])
+        place = 0
         for pieces in self._buffers(generator):
             rows = sum(map(len, pieces))
-            order = generator.permutation(rows)
-            if skip >= rows:  # Known from the metadata: nothing of it is read.
-                skip -= rows
-                continue
-            buffer = pa.Table.from_batches(
-                [
-                    batch
-                    for piece in pieces
-                    for batch in self.table.group_rows(piece.group, piece.start, piece.stop)
-                ]
-            ).combine_chunks()
-            yield from buffer.take(order[skip:]).combine_chunks().to_batches()
-            skip = 0
+            order = generator.permutation(rows)[max(start - place, 0) : max(stop - place, 0)]
+            place += rows
+            if len(order):  # Known from the metadata: what is not wanted is not read.
+                buffer = pa.Table.from_batches(
+                    [
+                        batch
+                        for piece in pieces
+                        for batch in self.table.group_rows(piece.group, piece.start, piece.stop)
+                    ]
+                ).combine_chunks()
+                yield from buffer.take(order).combine_chunks().to_batches()
+            if place >= stop:
+                return
 
     def _buffers(self, generator: np.random.Generator) -> Iterator[list[Piece]]:
         pieces = []

@@ -115,14 +115,14 @@ def softmax_loss(
     return (loss_B * weights_B).sum(), weights_B.sum()
 
 
-def recall_hits(logits: Logits, top_k: int) -> Tensor:
-    """How many rows have their positive among the top k candidates; a tie counts against it.
+def positive_places(logits: Logits) -> Tensor:
+    """The place of each row's positive among its candidates, 1 for the first; a tie counts against it.
 
     Returns:
-        int64 scalar.
+        int64 [B].
     """
     ahead_B = torch.zeros_like(logits.positive, dtype=torch.long)
     for block_BK in logits.negatives:
         # "Not below" rather than "at least": a NaN must not count as a hit.
         ahead_B += (~(block_BK < logits.positive[:, None])).sum(dim=1)
-    return (ahead_B < top_k).sum()
+    return 1 + ahead_B

@@ -1,18 +1,39 @@
 """The shape of every command: flags that are checked, one line for a mistake, exit status 2."""
 
 import argparse
+import contextlib
+import errno
+import json
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from tzrec.runtime.errors import UserError, nearest
-from tzrec.runtime.world import World, launch_identity
+from tzrec.runtime.processes import lost_contact
+from tzrec.runtime.world import World, error_file, launch_identity
 
 USER_ERROR = 2
 FAILURE = 1
+INTERRUPTED = 130
+
+# Seconds after which a process ends that only suffers from the failure of another one.
+SECOND_FIDDLE = 2.0
+
+# What the file system refuses, and the next step.
+STORAGE_TROUBLE = {
+    errno.ENOSPC: "make room and start again",
+    errno.EDQUOT: "make room within the quota and start again",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and start again",
+    errno.EROFS: "give a place that can be written",
+    errno.EACCES: "give a place that this user may read and write",
+    errno.EPERM: "give a place that this user may read and write",
+    errno.EIO: "look at the disk or the network file system, then start again",
+    errno.ESTALE: "look at the network file system, then start again",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +84,30 @@ def _first_to_report() -> bool:
     return True
 
 
+def _tell_launcher(text: str) -> None:
+    """Leaves the reason where torchrun picks it up for the end of its own report."""
+    path = error_file()
+    if path is not None:
+        told = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        # Its loss costs a line of the report, no more.
+        with contextlib.suppress(OSError):
+            path.write_text(json.dumps(told))
+
+
+def _storage_trouble(error: OSError) -> str:
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{os.strerror(error.errno or 0)}; {STORAGE_TROUBLE[error.errno or 0]}"
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, in one line, and the exit status; "" for what wants a traceback."""
+    if isinstance(error, UserError):
+        return str(error), USER_ERROR
+    if isinstance(error, OSError) and error.errno in STORAGE_TROUBLE:
+        return _storage_trouble(error), USER_ERROR
+    return lost_contact(error), FAILURE
+
+
 def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Runs `main` and ends the process: 0 done, 2 a user's mistake (one line), 1 anything else.
 
@@ -71,25 +116,30 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         main: takes the words of the command line.
         argv: the words; those of this process by default.
     """
+    status = 0
     try:
         main(sys.argv[1:] if argv is None else argv)
-        status = 0
-    except UserError as error:
-        if _first_to_report():
-            print(f"{module}: error: {error}", file=sys.stderr)
-        status = USER_ERROR
     except SystemExit as leaving:  # argparse's --help
         status = leaving.code if isinstance(leaving.code, int) else FAILURE
     except KeyboardInterrupt:
-        status = 130
-    except BaseException:
-        # A rank whose peer has failed sees a broken connection: the peer's line says more.
-        if _first_to_report():
+        status = INTERRUPTED
+    except BaseException as error:
+        text, status = explain(error)
+        first = _first_to_report()
+        if first and text:
+            print(f"{module}: error: {text}", file=sys.stderr)
+        elif first:
             traceback.print_exc()
-        status = FAILURE
+        sys.stderr.flush()
+        if lost_contact(error):
+            # The launcher calls the process that ends first the cause: let that be another one.
+            time.sleep(SECOND_FIDDLE)
+        else:
+            _tell_launcher(f"{module}: error: {text or traceback.format_exc()}")
     sys.stdout.flush()
     sys.stderr.flush()
-    if status:
-        # Not sys.exit: it would wait for loader threads and for peers that are gone.
+    if status or "torch" in sys.modules:
+        # Not sys.exit: it would wait for loader threads and for peers that are gone, and native
+        # threads of torch that outlive the interpreter abort a process that has done its work.
         os._exit(status)
     sys.exit(0)

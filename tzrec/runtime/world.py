@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tzrec.runtime.errors import UserError
+
 
 @dataclass(frozen=True)
 class World:
@@ -14,12 +16,14 @@ class World:
         size: number of processes.
         local_rank: number of this process on its host.
         local_size: number of processes on this host.
+        restarts: how often torchrun has started this job again after a failure.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    restarts: int = 0
 
     @classmethod
     def from_environment(cls) -> "World":
@@ -29,7 +33,13 @@ class World:
             return int(os.environ.get(name, default))
 
         size = number("WORLD_SIZE", 1)
-        return cls(number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size))
+        return cls(
+            rank=number("RANK", 0),
+            size=size,
+            local_rank=number("LOCAL_RANK", 0),
+            local_size=number("LOCAL_WORLD_SIZE", size),
+            restarts=number("TORCHELASTIC_RESTART_COUNT", 0),
+        )
 
     @property
     def is_first(self) -> bool:
@@ -55,6 +65,28 @@ def launch_identity() -> str:
     except (OSError, IndexError):
         started = os.environ.get("MASTER_PORT", "0")
     return f"{parent}-{started}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
+def patience() -> float:
+    """Seconds that a process waits for another one before it gives up: TZREC_PATIENCE, else 1800.
+
+    Raises:
+        UserError: TZREC_PATIENCE is no positive number.
+    """
+    given = os.environ.get("TZREC_PATIENCE", "1800")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f'TZREC_PATIENCE: "{given}" is no number of seconds; give one greater than 0')
+    return seconds
+
+
+def error_file() -> Path | None:
+    """Where torchrun looks for the reason of this process's failure; None without torchrun."""
+    name = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    return Path(name) if name else None
 
 
 def hash_node_ids() -> bool:

@@ -112,7 +112,7 @@ class Predictor:
 
     def _write(self, folder: StagedFolder, steps: int | None) -> int:
         schema = self._make(pa.RecordBatch.from_pylist([], self.loader.table.schema), 0, 0).schema
-        whole = int(self.loader.sizes[:steps].sum()) * self.world.size
+        whole = int(self.loader.course.sizes[:steps].sum()) * self.world.size
         written = 0
         with (
             bar(self.world, whole, "rows", "predict") as progress,

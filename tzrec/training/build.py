@@ -101,4 +101,5 @@ def build_plan(pipeline: EasyRecConfig) -> Plan:
         eval_log_steps=evaluation.log_step_count_steps,
         tensorboard=train.use_tensorboard,
         summaries=tuple(train.tensorboard_summaries) or ("loss", "learning_rate"),
+        profile=train.is_profiling,
     )

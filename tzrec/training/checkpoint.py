@@ -1,8 +1,8 @@
 """Checkpoints: `model.ckpt-{step}` folders that appear by one rename when they are whole.
 
 A folder holds what torch.distributed.checkpoint writes (model and optimizer, sharded) and
-`state.json`: step, pass, place in the pass, metrics, the sharding plan. A folder whose name ends
-in `.saving` was cut off; it is never read and is removed by the next run.
+`state.json`: how far the run and its pass have come, the sharding plan, metrics. A folder whose
+name ends in `.saving` was cut off; it is never read and is removed by the next run.
 """
 
 import json
@@ -10,18 +10,21 @@ import os
 import re
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch.distributed.checkpoint as dcp
 
+from tzrec.datasets.division import Leg
+from tzrec.datasets.rows import SEED
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import barrier
 from tzrec.runtime.world import World
 
 NAME = re.compile(r"model\.ckpt-(\d+)$")
 SAVING = ".saving"
+REMOVING = ".removing"
 
 
 @dataclass
@@ -32,36 +35,28 @@ class Position:
         step: steps done in all.
         epoch: whole passes over the table done.
         epoch_step: steps done in the pass that is under way.
-        table_rows: rows of the whole table; a table that changed in between is noticed.
-        world: processes of the run.
-        batch_size: rows a step and process.
     """
 
     step: int = 0
     epoch: int = 0
     epoch_step: int = 0
-    table_rows: int = 0
-    world: int = 1
-    batch_size: int = 0
 
-    def carried_to(self, now: "Position", steps: int) -> "Position":
-        """This position in a run that may divide the table in another way.
 
-        Where the division is another one, the pass goes on after as many steps as hold the
-        rows that were done.
+@dataclass
+class Data:
+    """How far the pass under way has come, for every rank and worker at once.
 
-        Args:
-            now: the beginning of the new run.
-            steps: of a pass of the new run.
-        """
-        division = (self.table_rows, self.world, self.batch_size)
-        done = self.epoch_step
-        if division != (now.table_rows, now.world, now.batch_size):
-            done = done * self.world * self.batch_size // (now.world * now.batch_size)
-        epoch = self.epoch
-        if done >= steps:
-            epoch, done = epoch + 1, 0
-        return replace(now, step=self.step, epoch=epoch, epoch_step=done)
+    Attributes:
+        table: fingerprint of the row groups; with another table the pass cannot go on.
+        rows: of the whole table.
+        legs: how the rows of the pass were divided so far, one entry a division.
+        seed: what the order of rows, the negatives and the random numbers of a step come from.
+    """
+
+    table: str = ""
+    rows: int = 0
+    legs: tuple[Leg, ...] = ()
+    seed: int = SEED
 
 
 @dataclass
@@ -69,6 +64,7 @@ class Facts:
     """What `state.json` holds beside the tensors."""
 
     position: Position = field(default_factory=Position)
+    data: Data = field(default_factory=Data)
     plan: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -138,9 +134,23 @@ def best(model_dir: str | Path, metric: str, larger_is_better: bool) -> Path | N
 
 
 def read_facts(checkpoint: Path) -> Facts:
-    """What the checkpoint says of itself."""
+    """What the checkpoint says of itself.
+
+    Raises:
+        UserError: it was written by another version.
+    """
     held = json.loads((checkpoint / "state.json").read_text())
-    return Facts(Position(**held["position"]), held["plan"], held["metrics"])
+    try:
+        data = held["data"]
+        legs = tuple(Leg(**leg) for leg in data["legs"])
+        return Facts(
+            Position(**held["position"]), Data(**{**data, "legs": legs}), held["plan"], held["metrics"]
+        )
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{checkpoint}/state.json: was not written by this version of tzrec; take the version that "
+            "trained it, or begin in a new model_dir"
+        ) from None
 
 
 def write_facts(checkpoint: Path, facts: Facts) -> None:
@@ -149,37 +159,27 @@ def write_facts(checkpoint: Path, facts: Facts) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """The file has the old content or the new one, never a part."""
+    """The file has the old content or the new one, never a part, also when the power fails."""
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
     os.replace(draft, path)
 
 
-def save(model_dir: str | Path, tensors: dict[str, Any], facts: Facts, world: World) -> Path:
-    """Writes the checkpoint of `facts.position.step`. Collective.
+def give_name(staging: Path, final: Path) -> None:
+    """Gives a whole checkpoint its name, also where an older one has it."""
+    if final.exists():
+        remove(final)
+    os.rename(staging, final)
 
-    Args:
-        model_dir: where it goes.
-        tensors: state dictionaries, sharded.
-        facts: what stands beside them.
-        world: the place of this process.
-    """
-    final = path_of(model_dir, facts.position.step)
-    staging = final.with_name(final.name + SAVING)
-    if world.is_first:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-    barrier(world)
-    dcp.save(tensors, storage_writer=dcp.FileSystemWriter(staging))
-    # The write above ends on every rank before the coordinator has written its index.
-    barrier(world)
-    if world.is_first:
-        write_facts(staging, facts)
-        if final.exists():
-            shutil.rmtree(final)
-        os.rename(staging, final)
-    barrier(world)
-    return final
+
+def remove(folder: Path) -> None:
+    """Deletes a checkpoint; under its own name it is whole until it is gone."""
+    doomed = folder.with_name(folder.name + REMOVING)
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
 
 
 def load(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None:
@@ -199,32 +199,32 @@ def load(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None
             warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         dcp.load(tensors, storage_reader=dcp.FileSystemReader(checkpoint), no_dist=alone)
     except (RuntimeError, ValueError, KeyError, dcp.api.CheckpointException) as error:
-        reason = _first_cause(error)
+        reason = (str(first_cause(error)) or type(error).__name__).splitlines()[0][:200]
         raise UserError(
             f"{checkpoint}: does not fit the model of this configuration ({reason}); "
             "train with the configuration it was made with, or without --continue_train into a new model_dir"
         ) from error
 
 
-def _first_cause(error: BaseException) -> str:
-    if isinstance(error, dcp.api.CheckpointException) and error.failures:
+def first_cause(error: BaseException) -> BaseException:
+    """The error of the rank that failed, out of what torch.distributed.checkpoint wraps it in."""
+    while isinstance(error, dcp.api.CheckpointException) and error.failures:
         failure = next(iter(error.failures.values()))
         error = failure[0] if isinstance(failure, tuple) else failure
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    return error
 
 
 def remove_cut_off(model_dir: str | Path, world: World) -> None:
     """Clears away what runs that were cut off have left. Collective."""
     if world.is_first and Path(model_dir).is_dir():
-        for entry in Path(model_dir).glob(f"model.ckpt-*{SAVING}"):
-            shutil.rmtree(entry, ignore_errors=True)
+        for ending in (SAVING, REMOVING):
+            for entry in Path(model_dir).glob(f"model.ckpt-*{ending}"):
+                shutil.rmtree(entry, ignore_errors=True)
     barrier(world)
 
 
-def remove_old(model_dir: str | Path, keep: int, spare: Path | None, world: World) -> None:
-    """Keeps the newest `keep` checkpoints and `spare`; all when `keep` is 0. Collective."""
-    if keep and world.is_first:
-        for step in steps_in(model_dir)[:-keep]:
-            if path_of(model_dir, step) != spare:
-                shutil.rmtree(path_of(model_dir, step))
-    barrier(world)
+def remove_old(model_dir: str | Path, keep: int, spare: Path | None) -> None:
+    """Keeps the newest `keep` checkpoints and `spare`; all when `keep` is 0."""
+    for step in steps_in(model_dir)[:-keep] if keep else []:
+        if path_of(model_dir, step) != spare:
+            remove(path_of(model_dir, step))

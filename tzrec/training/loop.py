@@ -1,28 +1,33 @@
 """The training loop: batches to steps, steps to log lines, checkpoints and evaluations."""
 
 import json
-import math
-import time
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as dist
+from torch import nn
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from tzrec.datasets.batch import Batch
 from tzrec.datasets.loader import Loader
+from tzrec.datasets.rows import SEED
 from tzrec.features.feature import Feature, outside_lines
-from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import gather
-from tzrec.runtime.progress import duration, say
+from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
 from tzrec.training import checkpoint
-from tzrec.training.checkpoint import Facts, Position
-from tzrec.training.evaluate import Objective, evaluate, show_metrics, total
+from tzrec.training.checkpoint import Data, Facts, Position
+from tzrec.training.evaluate import Objective, evaluate, show_metrics
 from tzrec.training.optimizer import Optimizers
+from tzrec.training.report import Board, Profile, StepLog
+from tzrec.training.saving import Saver
 from tzrec.training.sharding import describe_plan
+from tzrec.training.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class Plan:
         best_metric, larger_is_better: a checkpoint that always stays; "" for none.
         eval_steps, eval_log_steps: of each evaluation.
         tensorboard: write event files.
-        summaries: what they hold beside metrics, of "loss" and "learning_rate".
+        summaries: what they hold beside metrics; see `report.SUMMARIES`.
+        profile: write a trace of some steps.
     """
 
     num_steps: int = 0
@@ -52,12 +58,16 @@ class Plan:
     eval_log_steps: int = 10
     tensorboard: bool = True
     summaries: tuple[str, ...] = ("loss", "learning_rate")
+    profile: bool = False
 
-    def last_step(self, here: Position, steps_a_pass: int) -> int:
+    def last_step(self, here: Position, train: Loader[Batch]) -> int:
         """Where a run that stands `here` ends."""
         if self.num_steps:
             return self.num_steps
-        return here.step + max((self.num_epochs - here.epoch) * steps_a_pass - here.epoch_step, 0)
+        if self.num_epochs <= here.epoch:
+            return here.step
+        under_way = train.steps_in(here.epoch) - here.epoch_step
+        return here.step + under_way + (self.num_epochs - here.epoch - 1) * train.steps
 
 
 class Trainer:
@@ -93,36 +103,67 @@ class Trainer:
         self.train, self.test, self.features = train, test, features
         self.plan, self.model_dir, self.world, self.device = plan, model_dir, world, device
         self.position = position or Position()
-        self.last_step = plan.last_step(self.position, train.steps)
-        self.metrics: dict[str, float] = {}
-        self.board = Board(model_dir) if plan.tensorboard and world.is_first else None
-        self.log = StepLog(self)
+        self.last_step = plan.last_step(self.position, train)
+        self.evaluations: list[tuple[int, dict[str, float]]] = []
+        self.saver = Saver(model_dir, world, self._thin_out)
+        self.board = Board(model_dir, plan.summaries) if plan.tensorboard and world.is_first else None
+        self.log = StepLog(world, self.position, self.last_step)
+        steps = self.last_step - self.position.step
+        self.profile = Profile(model_dir / f"trace-{world.rank}.json", steps if plan.profile else 0)
 
-    def run(self) -> Path:
-        """Trains to the end; returns the last checkpoint. Collective.
+    def run(self) -> bool:
+        """Trains to the end or to a signal; returns whether it came to the end. Collective.
 
         Raises:
-            UserError: the loss is no number any more.
+            UserError: the loss is no number any more, a checkpoint cannot be saved.
+            KeyboardInterrupt: stopped by SIGINT, after a checkpoint.
         """
         self.model.train()
         done = checkpoint.newest(self.model_dir)
         # A run that goes on where nothing is left to do must not touch the checkpoint it came from.
-        saved = self.position.step if done == checkpoint.path_of(self.model_dir, self.position.step) else -1
-        while self.position.step < self.last_step:
-            for batch in self.train.batches(self.position.epoch, self.position.epoch_step):
-                self._step(batch)
-                if self._save_is_due():
-                    saved = self._save_and_evaluate()
-                if self.position.step == self.last_step:
-                    break
-            self._report_outside()
-        if saved != self.position.step:
-            self._save_and_evaluate()
+        saved = self.position.step if done == self.folder else -1
+        with Stop(self.world) as stop, self.profile:
+            while self.position.step < self.last_step and not stop.decided:
+                for batch in self.log.waiting(
+                    self.train.batches(self.position.epoch, self.position.epoch_step)
+                ):
+                    self._step(batch)
+                    self.profile.step()
+                    self.saver.check()
+                    if stop.agreed():
+                        break
+                    if self._save_is_due():
+                        saved = self._save()
+                        self._evaluate(stop)
+                    if stop.decided or self.position.step == self.last_step:
+                        break
+                self._report_outside()
+            if saved != self.position.step:
+                self._save()
+                if not stop.decided:
+                    self._evaluate(stop)
+            self.saver.finish()
+            if self.world.is_first:
+                self._thin_out()
         if self.board:
             self.board.close()
+        if stop.decided:
+            say(
+                self.world,
+                f"stopped by {stop.name} at step {self.position.step} of {self.last_step}, checkpoint "
+                f"{self.folder}; the same command with --continue_train goes on from it",
+            )
+        if stop.decided == signal.SIGINT:
+            raise KeyboardInterrupt
+        return not stop.decided
+
+    @property
+    def folder(self) -> Path:
+        """The checkpoint of this step."""
         return checkpoint.path_of(self.model_dir, self.position.step)
 
     def _step(self, batch: Batch) -> None:
+        seed_step(self.world.rank, self.position.epoch, self.position.epoch_step)
         rates = self.optimizers.begin(self.position.step, self.position.epoch)
         batch = batch.to(self.device, non_blocking=True)
         _, logits = self.model(batch)
@@ -133,11 +174,13 @@ class Trainer:
         here = self.position
         here.step += 1
         here.epoch_step += 1
-        if here.epoch_step == self.train.steps:
+        if here.epoch_step == self.train.steps_in(here.epoch):
             here.epoch, here.epoch_step = here.epoch + 1, 0
         self.log.add(batch.rows, loss_sum.detach(), weight.detach())
         if here.step % self.plan.log_steps == 0 or here.step == self.last_step:
-            self.log.write(rates)
+            loss = self.log.write(here, self.train.steps_in(here.epoch), rates)
+            if self.board:
+                self.board.training(self.model, loss, rates, here.step)
 
     def _save_is_due(self) -> bool:
         here = self.position
@@ -145,125 +188,59 @@ class Trainer:
             return True
         return bool(self.plan.save_steps) and here.step % self.plan.save_steps == 0
 
-    def _save_and_evaluate(self) -> int:
-        """Saves first: an evaluation that fails costs no training."""
+    def _save(self) -> int:
         check_replicas(self.model, self.world)
-        facts = Facts(replace(self.position), describe_plan(self.model))
-        tensors = state_of(self.model, self.optimizers)
-        saved = checkpoint.save(self.model_dir, tensors, facts, self.world)
-        say(self.world, f"saved {saved}")
-        if self.test is not None:
-            self.metrics = evaluate(
-                self.model,
-                self.test,
-                self.objective,
-                self.world,
-                self.device,
-                self.plan.eval_steps,
-                self.plan.eval_log_steps,
-            )
-            say(self.world, f"evaluation at step {self.position.step} | {show_metrics(self.metrics)}")
-            if self.world.is_first:
-                facts.metrics = self.metrics
-                checkpoint.write_facts(saved, facts)
-                append_line(
-                    self.model_dir / "train_eval_result.txt",
-                    {"global_step": self.position.step, **self.metrics},
-                )
-                if self.board:
-                    self.board.evaluation(self.metrics, self.position.step)
-        self._thin_out()
+        average_statistics(self.model, self.world)
+        here, table = replace(self.position), self.train.table
+        data = Data(table.fingerprint, table.num_rows, self.train.legs(here.epoch, here.epoch_step))
+        facts = Facts(here, data, describe_plan(self.model))
+        self.saver.begin(state_of(self.model, self.optimizers), facts)
         self.log.restart_clock()
-        return self.position.step
+        return here.step
+
+    def _evaluate(self, stop: Stop) -> None:
+        """After the save: an evaluation that fails costs no training. A signal breaks it off."""
+        if self.test is None:
+            return
+        metrics = evaluate(
+            self.model,
+            self.test,
+            self.objective,
+            self.world,
+            self.device,
+            self.plan.eval_steps,
+            self.plan.eval_log_steps,
+            interrupted=stop.agreed,
+        )
+        if metrics:
+            step = self.position.step
+            self.evaluations.append((step, metrics))
+            say(self.world, f"evaluation at step {step} | {show_metrics(metrics)}")
+            self.saver.add_metrics(metrics)
+            if self.world.is_first:
+                append_line(self.model_dir / "train_eval_result.txt", {"global_step": step, **metrics})
+            if self.board:
+                self.board.evaluation(metrics, step)
+        self.log.restart_clock()
 
     def _thin_out(self) -> None:
         spare = None
-        if self.plan.best_metric and self.world.is_first and self.test is not None:
+        if self.plan.best_metric and self.test is not None:
             spare = checkpoint.best(self.model_dir, self.plan.best_metric, self.plan.larger_is_better)
-        checkpoint.remove_old(self.model_dir, self.plan.keep, spare, self.world)
+        checkpoint.remove_old(self.model_dir, self.plan.keep, spare)
+
+    def best(self) -> tuple[str, float, int] | None:
+        """(metric, value, step) of the best evaluation of this run, by the first metric if none is named."""
+        if not self.evaluations:
+            return None
+        name = self.plan.best_metric or next(iter(self.evaluations[0][1]))
+        sign = 1 if self.plan.larger_is_better or not self.plan.best_metric else -1
+        step, metrics = max(self.evaluations, key=lambda evaluation: sign * evaluation[1][name])
+        return name, metrics[name], step
 
     def _report_outside(self) -> None:
         for line in outside_lines(self.features):
             print(f"rank {self.world.rank}: {line}", flush=True)
-
-
-class StepLog:
-    """One line every so many steps: where the run is, how fast, how long yet, losses, rates."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.started = time.perf_counter()
-        self.first_step = trainer.position.step
-        self._clear()
-
-    def _clear(self) -> None:
-        self.rows = self.steps = 0
-        self.loss = torch.zeros(2, dtype=torch.float64)
-        self.since = time.perf_counter()
-
-    def restart_clock(self) -> None:
-        """After a checkpoint and its evaluation, so that the rate is that of training."""
-        self.since = time.perf_counter()
-        self.rows = 0
-
-    def add(self, rows: int, loss: torch.Tensor, weight: torch.Tensor) -> None:
-        self.rows += rows
-        self.steps += 1
-        # A float32 sum of sums would lose digits; on a GPU this stays on it.
-        self.loss = self.loss.to(loss.device) + torch.stack([loss, weight]).double()
-
-    def write(self, rates: tuple[float, float]) -> None:
-        """Collective: the loss is over the rows of all ranks since the last line."""
-        trainer, here = self.trainer, self.trainer.position
-        loss, weight = total(self.loss).tolist()
-        loss = loss / weight if weight else 0.0
-        now = time.perf_counter()
-        rate = self.rows * trainer.world.size / (now - self.since)
-        left = (now - self.started) / (here.step - self.first_step) * (trainer.last_step - here.step)
-        epoch = here.epoch + here.epoch_step / trainer.train.steps
-        say(
-            trainer.world,
-            f"step {here.step}/{trainer.last_step} | epoch {epoch:.2f} | {rate / 1000:.1f}k rows/s | "
-            f"eta {duration(left)} | loss {loss:.4f} | lr sparse {rates[0]:.3g} dense {rates[1]:.3g}",
-        )
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {here.step}; lower the learning rates or look for values "
-                "beyond measure in raw features, then go on from the last checkpoint with --continue_train"
-            )
-        if trainer.board:
-            trainer.board.training(trainer.plan.summaries, loss, rates, here.step)
-        self._clear()
-
-
-class Board:
-    """TensorBoard: training in model_dir, evaluations in model_dir/eval_val."""
-
-    def __init__(self, model_dir: Path) -> None:
-        # Imported here: it takes a second, and only the first rank needs it.
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.train = SummaryWriter(str(model_dir))
-        self.test = SummaryWriter(str(model_dir / "eval_val"))
-
-    def training(
-        self, summaries: tuple[str, ...], loss: float, rates: tuple[float, float], step: int
-    ) -> None:
-        if "loss" in summaries:
-            self.train.add_scalar("loss", loss, step)
-        if "learning_rate" in summaries:
-            self.train.add_scalar("learning_rate/sparse", rates[0], step)
-            self.train.add_scalar("learning_rate/dense", rates[1], step)
-
-    def evaluation(self, metrics: dict[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            self.test.add_scalar(name, value, step)
-        self.test.flush()
-        self.train.flush()
-
-    def close(self) -> None:
-        self.train.close()
-        self.test.close()
 
 
 def state_of(model: DistributedModelParallel, optimizers: Optimizers | None) -> dict[str, Any]:
@@ -282,6 +259,49 @@ def restore(folder: Path, model: DistributedModelParallel, optimizers: Optimizer
     if optimizers is not None:
         optimizers.combined.load_state_dict(tensors["optimizer"])
     return checkpoint.read_facts(folder)
+
+
+def take_over(train: Loader[Batch], facts: Facts) -> tuple[Position, str]:
+    """Where a run goes on that begins from a checkpoint, and what is to be said of it.
+
+    The pass under way goes on with the rows that are left of it, however they were divided
+    before. In another table nothing says which rows those are: the pass begins anew.
+    """
+    here = replace(facts.position)
+    table = train.table
+    if facts.data.table != table.fingerprint:
+        note = (
+            f"; the training table has other row groups than the checkpoint's ({table.num_rows} rows, "
+            f"{facts.data.rows} before): its pass begins with the first row"
+        )
+        return replace(here, epoch_step=0), note if here.epoch_step else ""
+    train.resume(here.epoch, facts.data.legs)
+    if here.epoch_step and here.epoch_step >= train.steps_in(here.epoch):
+        here.epoch, here.epoch_step = here.epoch + 1, 0
+    return here, ""
+
+
+def seed_step(rank: int, epoch: int, step: int) -> None:
+    """Makes the random numbers of a step (dropout) a function of these, as its negatives are.
+
+    So a run that goes on draws what it would have drawn, and nothing but the position is saved.
+    """
+    high, low = np.random.SeedSequence([SEED, rank, epoch, step]).generate_state(2)
+    torch.manual_seed(int(high) << 32 | int(low))
+
+
+def average_statistics(model: nn.Module, world: World) -> None:
+    """Gives every rank the mean of all ranks' batch normalisation statistics. Collective.
+
+    Each rank has seen other rows. Training does not read these; evaluation and the export do,
+    and their results must not depend on the rank.
+    """
+    for module in model.modules() if world.size > 1 else ():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for statistic in (module.running_mean, module.running_var):
+                if statistic is not None:
+                    dist.all_reduce(statistic)
+                    statistic /= world.size
 
 
 def check_replicas(model: DistributedModelParallel, world: World) -> None:

@@ -1,0 +1,144 @@
+"""Writing checkpoints while training goes on.
+
+Training stands still while the tensors are copied. A thread then writes the copy, on a process
+group of its own, and gives the folder its name when every rank has written its part.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+
+from tzrec.runtime.command import explain
+from tzrec.runtime.errors import UserError
+from tzrec.runtime.processes import own_group
+from tzrec.runtime.progress import say
+from tzrec.runtime.world import World
+from tzrec.training import checkpoint
+from tzrec.training.checkpoint import Facts, first_cause
+
+
+class Saver:
+    """Saves one checkpoint at a time, in the background. All ranks make one and call the same methods.
+
+    Args:
+        model_dir: where checkpoints go; a file system that all hosts share.
+        world: the place of this process.
+        saved: called on the first rank, in the thread, when a checkpoint has its name.
+    """
+
+    def __init__(self, model_dir: Path, world: World, saved: Callable[[], None] = lambda: None) -> None:
+        self.model_dir, self.world, self.saved = model_dir, world, saved
+        self.group = own_group()
+        self.flight: _Flight | None = None
+
+    def begin(self, tensors: dict[str, Any], facts: Facts) -> None:
+        """Copies the tensors and begins to write them; waits for the save before, if it is under way.
+
+        Collective.
+
+        Args:
+            tensors: state dictionaries, sharded.
+            facts: what stands beside them.
+
+        Raises:
+            UserError: the save before has failed.
+        """
+        self.finish()
+        stager = DefaultStager(StagingOptions(False, False, False, False))
+        copied = stager.stage(tensors)
+        stager.close()
+        assert isinstance(copied, dict)
+        self.flight = _Flight(self, copied, facts)
+
+    def add_metrics(self, metrics: dict[str, float]) -> None:
+        """Writes the evaluation of the last save beside it, now or as soon as it has its name."""
+        if self.flight is not None and self.world.is_first:
+            self.flight.add_metrics(metrics)
+
+    def check(self) -> None:
+        """Raises what went wrong in the background so far; cheap enough for every step."""
+        if self.flight is not None and not self.flight.thread.is_alive():
+            self.flight.raise_failure()
+
+    def finish(self) -> None:
+        """Waits for the save that is under way.
+
+        Raises:
+            UserError: it has failed.
+        """
+        if self.flight is not None:
+            self.flight.thread.join()
+            self.flight.raise_failure()
+
+
+class _Flight:
+    """One save under way."""
+
+    def __init__(self, saver: Saver, tensors: dict[str, Any], facts: Facts) -> None:
+        self.saver, self.tensors, self.facts = saver, tensors, facts
+        self.folder = checkpoint.path_of(saver.model_dir, facts.position.step)
+        self.failure: BaseException | None = None
+        self.named = False
+        self.lock = threading.Lock()
+        # A daemon: a process that fails must not wait for a write that may wait for its peers.
+        self.thread = threading.Thread(target=self._run, name="save", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        staging = self.folder.with_name(self.folder.name + checkpoint.SAVING)
+        outcome = ""
+        try:
+            dcp.save(
+                self.tensors,
+                storage_writer=dcp.FileSystemWriter(staging),
+                process_group=self.saver.group,
+            )
+            if self.saver.world.is_first:
+                self._give_name(staging)
+        except BaseException as error:
+            self.failure = first_cause(error)
+            outcome = _one_line(self.failure)
+            if self.saver.world.is_first:
+                shutil.rmtree(staging, ignore_errors=True)
+        self.tensors = {}
+        try:
+            # No rank takes a save for done that failed on another one after its own part.
+            outcomes: list[Any] = [""] * self.saver.world.size
+            dist.all_gather_object(outcomes, outcome, group=self.saver.group)
+            failed = next(filter(None, outcomes), "")
+        except BaseException as error:
+            self.failure, failed = self.failure or error, ""
+        if failed:
+            self.failure = UserError(
+                f"{self.folder}: cannot be saved ({failed}); older checkpoints are untouched: put this "
+                "right and go on from the newest with --continue_train"
+            )
+
+    def _give_name(self, staging: Path) -> None:
+        with self.lock:
+            checkpoint.write_facts(staging, self.facts)
+            checkpoint.give_name(staging, self.folder)
+            self.named = True
+        say(self.saver.world, f"saved {self.folder}")
+        self.saver.saved()
+
+    def add_metrics(self, metrics: dict[str, float]) -> None:
+        with self.lock:
+            self.facts.metrics = metrics
+            if self.named:
+                checkpoint.write_facts(self.folder, self.facts)
+
+    def raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+def _one_line(error: BaseException) -> str:
+    text, _ = explain(error)
+    return (text or f"{type(error).__name__}: {error}").splitlines()[0]
