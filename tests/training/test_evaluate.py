@@ -43,7 +43,7 @@ def test_by_hand(trained: Small) -> None:
     tally = Tally(objective)
     positive = torch.tensor([2.0, 0.0, 1.0])
     negatives = torch.tensor([[1.0, 0.0], [1.0, 0.5], [3.0, 0.0]])
-    tally.add(Logits(positive, negatives), Rows(3, torch.tensor([1.0, 2.0, 0.5])))
+    tally.add(Logits(positive, (negatives,)), Rows(3, torch.tensor([1.0, 2.0, 0.5])))
     found = tally.metrics()
     assert found["mrr"] == pytest.approx(11 / 18)
     assert found["ndcg@2"] == pytest.approx((1 + 1 / np.log2(3)) / 3)
