@@ -185,3 +185,29 @@ def test_the_forbidden_never_appear(
     drawn = shared(sampler, items, seed)
     assert len(drawn) == count
     assert set(drawn.tolist()) <= allowed
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (pa.int32(), "7", 7),
+        (pa.float32(), "0.5", 0.5),
+        (pa.bool_(), "true", True),
+        (pa.large_string(), "a", "a"),
+        (pa.dictionary(pa.int32(), pa.string()), "a", "a"),
+        (pa.list_(pa.int64()), "1\x1d2", [1, 2]),
+        (pa.list_(pa.string()), "a\x1db", ["a", "b"]),
+        (pa.map_(pa.string(), pa.int64()), "a:1\x1db:2", [("a", 1), ("b", 2)]),
+    ],
+)
+def test_attributes_of_every_type_join_their_column(
+    tmp_path: Path, kind: pa.DataType, text: str, value: object
+) -> None:
+    (tmp_path / "table.txt").write_text(f"id:int64\tweight:float\tattrs:string\n1\t1\t1\x02{text}\n")
+    stored = kind.value_type if pa.types.is_dictionary(kind) else kind
+    types = [AttributeType("item", pa.int64(), "\x1d"), AttributeType("x", stored, "\x1d")]
+    table = open_table(str(tmp_path / "table.txt"), types, "\x02", "\t", tmp_path / "cache")
+    sampler = NegativeSampler(table, 2, "item")
+    columns = {"item": pa.array([5]), "x": pa.array([value], kind)}
+    drawn = sampler.draw(columns, np.random.default_rng(0))
+    assert sampler.extend(columns, ["x"], drawn)["x"].to_pylist() == [value] * 3
