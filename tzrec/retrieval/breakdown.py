@@ -1,6 +1,6 @@
 """Where a model hits and where it misses: by popularity, by size of the ground truth, row by row."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,6 @@ class Miss:
     gap: float
     query: np.ndarray = field(repr=False)
     rank: int = 0
-
-    def facts(self) -> dict[str, Any]:
-        """All but the vector."""
-        return {name: value for name, value in asdict(self).items() if name != "query"}
 
 
 class Breakdown:
@@ -116,46 +112,29 @@ class Breakdown:
         lengths = np.maximum(np.linalg.norm(scored.interests[vectors], axis=1), 1e-30)
         gaps = np.nan_to_num(sign * (last - scores) / lengths, nan=0.0)
         chosen = np.lexsort((rows, -gaps))[:WORST]
-        return [
-            self._miss(scored, pool, *found, scored.interests[vector])
-            for *found, vector in zip(
-                rows[chosen].tolist(),
-                items[chosen].tolist(),
-                scores[chosen].tolist(),
-                last[chosen].tolist(),
-                gaps[chosen].tolist(),
-                vectors[chosen].tolist(),
-                strict=True,
+        misses = []
+        for place in chosen.tolist():
+            row, item = int(rows[place]), int(items[place])
+            low, high = np.searchsorted(scored.truth.rows, [row, row + 1])
+            misses.append(
+                Miss(
+                    row=scored.first + row,
+                    request=str(scored.request_ids[row].as_py()),
+                    wanted=self._names(scored.truth.items[low:high]),
+                    wanted_count=int(high - low),
+                    given=self._names(scored.positions[row]),
+                    nearest=pool.ids[item].as_py(),
+                    score=float(scores[place]),
+                    last_score=float(last[place]),
+                    gap=float(gaps[place]),
+                    query=scored.interests[vectors[place]].copy(),
+                )
             )
-        ]
+        return misses
 
-    @staticmethod
-    def _miss(
-        scored: Scored,
-        pool: Pool,
-        row: int,
-        item: int,
-        score: float,
-        last: float,
-        gap: float,
-        query: np.ndarray,
-    ) -> Miss:
-        def names(positions: np.ndarray) -> list[str]:
-            return [pool.ids[place].as_py() for place in positions[positions >= 0][:_NAMED].tolist()]
-
-        low, high = np.searchsorted(scored.truth.rows, [row, row + 1])
-        return Miss(
-            scored.first + row,
-            str(scored.request_ids[row].as_py()),
-            names(scored.truth.items[low:high]),
-            int(high - low),
-            names(scored.positions[row]),
-            pool.ids[item].as_py(),
-            score,
-            last,
-            gap,
-            query.copy(),
-        )
+    def _names(self, positions: np.ndarray) -> list[str]:
+        assert self._pool is not None
+        return [self._pool.ids[place].as_py() for place in positions[positions >= 0][:_NAMED].tolist()]
 
     def _keep(self, misses: list[Miss]) -> None:
         self.misses = sorted(misses, key=lambda miss: (-miss.gap, miss.row))[:WORST]

@@ -1,8 +1,10 @@
 """One run of the hit rate: all rows of a user table against a pool, on all ranks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -93,7 +95,7 @@ class Evaluation:
         self.world, self.users, self.pool, self.how, self.ks = world, users, pool, how, ks
         self.measures: list[Measure] = []
         self.breakdown: Breakdown | None = None
-        self.seen = None
+        self.seen: np.ndarray | None = None
 
     def prepare(self, metrics: list[str], popularity: str | None, field: str, breakdown: bool) -> None:
         """What is to be measured beside the hit rate. Collective.
@@ -112,13 +114,14 @@ class Evaluation:
             counted = agreed(
                 self.world, lambda: count_items(self.world, paths, "--popularity_input", field, self.pool.ids)
             )
-            self.seen = sum(gather(self.world, counted))
+            self.seen = np.sum(gather(self.world, counted), axis=0)
         most, size = self.how.top_k, len(self.pool)
-        make = {
+        seen = np.zeros(size, np.int64) if self.seen is None else self.seen
+        make: dict[str, Callable[[], Measure]] = {
             "ndcg": lambda: Ndcg(self.ks),
             "mrr": lambda: Mrr(most),
             "coverage": lambda: Coverage(self.ks, size),
-            "popular": lambda: Popular(self.seen, most),
+            "popular": lambda: Popular(seen, most),
             "random": lambda: Random(size),
         }
         self.measures = [make[name]() for name in metrics]

@@ -38,11 +38,8 @@ def rescore(queries: np.ndarray, vectors: np.ndarray, positions: np.ndarray, met
     positions = np.ascontiguousarray(positions)
     scores = np.empty(positions.shape, np.float32)
     if scores.size:
-        pairs = (
-            faiss.fvec_inner_products_by_idx
-            if metric == faiss.METRIC_INNER_PRODUCT
-            else faiss.fvec_L2sqr_by_idx
-        )
+        name = "inner_products" if metric == faiss.METRIC_INNER_PRODUCT else "L2sqr"
+        pairs = getattr(faiss, f"fvec_{name}_by_idx")
         pairs(*map(faiss.swig_ptr, (scores, queries, vectors, positions)), queries.shape[1], *positions.shape)
     return scores
 

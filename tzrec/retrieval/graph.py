@@ -2,8 +2,8 @@
 
 A graph that is built with inner products links every vector to the longest ones: where lengths
 differ, or all vectors share a direction, most of the others may become unreachable. Links made by
-distances or by directions do not have that flaw, and the search may follow them with inner products
-all the same: the file holds the vectors as they are and answers with inner products.
+distances do not have that flaw, and the search may follow them with inner products all the same:
+the file holds the vectors as they are and answers with inner products.
 """
 
 from collections.abc import Iterable
@@ -13,58 +13,21 @@ from typing import Any
 import faiss
 import numpy as np
 
-from tzrec.retrieval.index import Plan, building, empty
+from tzrec.retrieval.index import Plan, build, empty
 from tzrec.retrieval.witness import NEAREST, Witness, ask
 
 # Vectors that the graphs are tried on, at most.
 TRIAL = 10_000
 # From this recall on a graph is good enough not to try another one.
 GOOD = 0.95
-# By what the links are made: inner products, distances, directions.
-LINKS = ("products", "distances", "directions")
+# By what the links are made: inner products, or distances.
+LINKS = ("products", "distances")
 
 
 def lengths_differ(vectors: np.ndarray) -> bool:
     """Whether inner products order the vectors in another way than distances would."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     return bool(lengths.std() > 1e-3 * lengths.mean())
-
-
-class Graph:
-    """A graph under construction.
-
-    Args:
-        plan: HNSW over inner products.
-        dim: numbers a vector.
-        links: of LINKS.
-    """
-
-    def __init__(self, plan: Plan, dim: int, links: str) -> None:
-        self.plan, self.links = plan, links
-        self.graph = empty(plan if links == "products" else replace(plan, metric=faiss.METRIC_L2), dim)
-        # Directions lose the lengths, so the vectors are kept beside them until the end.
-        self.vectors = faiss.IndexFlat(dim, plan.metric) if links == "directions" else None
-
-    def add(self, block: np.ndarray) -> None:
-        """Takes in the next vectors, float32 [n, dim]."""
-        block = np.ascontiguousarray(block)
-        if self.vectors is not None:
-            self.vectors.add(block)
-            block = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-30)
-        self.graph.add(block)
-
-    def finish(self) -> Any:
-        """The faiss index, which answers with inner products."""
-        if self.vectors is None:
-            self.graph.metric_type = self.graph.storage.metric_type = self.plan.metric
-            return self.graph
-        made = empty(self.plan, self.vectors.d)
-        made.hnsw = self.graph.hnsw
-        made.storage.add(
-            faiss.rev_swig_ptr(self.vectors.get_xb(), self.vectors.ntotal * made.d).reshape(-1, made.d)
-        )
-        made.ntotal = self.vectors.ntotal
-        return made
 
 
 def build_graph(plan: Plan, dim: int, blocks: Iterable[np.ndarray], links: str, threads: int = 0) -> Any:
@@ -74,14 +37,23 @@ def build_graph(plan: Plan, dim: int, blocks: Iterable[np.ndarray], links: str, 
         plan: HNSW over inner products.
         dim: numbers a vector.
         blocks: float32 [n, dim] each.
-        links: of LINKS.
+        links: of LINKS. With distances the vectors stand in memory twice for a moment at the end.
         threads: for building; as OpenMP has them when 0.
+
+    Returns:
+        The faiss index, which answers with inner products whatever the links are made by.
     """
-    with building(threads):
-        graph = Graph(plan, dim, links)
-        for block in blocks:
-            graph.add(block)
-        return graph.finish()
+    if links == "products":
+        return build(plan, dim, np.empty((0, dim), np.float32), blocks, threads)
+    graph = build(replace(plan, metric=faiss.METRIC_L2), dim, np.empty((0, dim), np.float32), blocks, threads)
+    made = empty(plan, dim)
+    made.hnsw = graph.hnsw
+    # It came with the links, from a graph of distances.
+    made.hnsw.is_similarity = True
+    vectors: Any = faiss.downcast_index(graph.storage)
+    made.storage.add(faiss.rev_swig_ptr(vectors.get_xb(), graph.ntotal * dim).reshape(-1, dim))
+    made.ntotal = graph.ntotal
+    return made
 
 
 def choose_links(plan: Plan, sample: np.ndarray) -> tuple[str, str]:
@@ -96,16 +68,15 @@ def choose_links(plan: Plan, sample: np.ndarray) -> tuple[str, str]:
     trial = np.ascontiguousarray(sample[:: max(1, len(sample) // TRIAL)][:TRIAL])
     witness = Witness(ask(trial, plan.metric), plan.metric)
     witness.see(trial)
-    found: dict[str, float] = {}
-    for links in LINKS:
-        found[links] = witness.recall(build_graph(plan, trial.shape[1], [trial], links))
-        if found[LINKS[0]] >= GOOD:
-            return LINKS[0], ""
-    best = max(LINKS, key=lambda links: found[links])
-    tried = ", ".join(f"{links} {recall:.1%}" for links, recall in found.items())
+    products, distances = LINKS
+    found = witness.recall(build_graph(plan, trial.shape[1], [trial], products))
+    if found >= GOOD:
+        return products, ""
+    other = witness.recall(build_graph(plan, trial.shape[1], [trial], distances))
     line = (
-        f"the lengths of the vectors differ, and a graph linked by inner products finds only "
-        f"{found[LINKS[0]]:.1%} of the {NEAREST} nearest on {len(trial):,} of them; links by {best} are used "
-        f"({tried}), the scores stay inner products"
+        f"the lengths of the vectors differ: on {len(trial):,} of them a graph linked by inner products "
+        f"finds {found:.1%} of the {NEAREST} nearest, one linked by distances {other:.1%}"
     )
-    return best, line if best != LINKS[0] else f"{line}: no other links are better; IVFFlatIP may be"
+    if other <= found:
+        return products, f"{line}; IVFFlatIP may find more"
+    return distances, f"{line}, which is used; its scores are inner products all the same"

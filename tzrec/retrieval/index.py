@@ -121,8 +121,8 @@ def plan_factory(kind: str, metric: str, items: int, dim: int, probed: float, ef
         trained = faiss.index_factory(dim, kind, METRICS[metric]).is_trained
     except RuntimeError as error:
         raise UserError(
-            f"--index_type: {kind} is none of {', '.join(NAMED_TYPES)}{nearest(kind, NAMED_TYPES)}, and faiss' "
-            f"index factory does not take it for vectors of {dim} numbers ({reason(error)})"
+            f"--index_type: {kind} is none of {', '.join(NAMED_TYPES)}{nearest(kind, NAMED_TYPES)}, and "
+            f"faiss' index factory does not take it for vectors of {dim} numbers ({reason(error)})"
         ) from None
     sample = 0 if trained else min(items, max(lists * MOST_A_LIST, QUANTISER_SAMPLE))
     remark = f"{kind} ({metric}) of {items:,} vectors"

@@ -222,8 +222,8 @@ def write_pool(
                     ids.append(block_ids)
                     longest = max(longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
                     block = np.ascontiguousarray(block)
-                    vectors.write(block)
-                    if by_lists:
+                    vectors.write(block.data)
+                    if index is not None and by_lists:
                         index.add(block)
                     elif index is not None:
                         lists.write(index.quantizer.assign(block, 1).astype(np.int32))

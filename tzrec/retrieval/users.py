@@ -192,9 +192,11 @@ def score(
             kept = (truth.sizes > 0)[interests.rows]
             interests = Interests(*(x[kept] for x in interests))
         share = len(chunk) / max(1, len(interests.rows))
-        scores, found = _retrieve(
-            pool, interests, len(chunk), how, excluded, lambda done, share=share: on_rows(done * share)
-        )
+
+        def done(queries: float, share: float = share) -> None:
+            on_rows(queries * share)
+
+        scores, found = _retrieve(pool, interests, len(chunk), how, excluded, done)
         ranks = find_ranks(found, truth)
         total += Tally.of(ranks, truth, how.top_k, excluded)
         if on_scored is not None:

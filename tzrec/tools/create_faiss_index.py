@@ -58,8 +58,8 @@ def make_parser() -> Parser:
     add(
         "--index_type",
         default=IVF_TYPES[0],
-        help=f"{', '.join(NAMED_TYPES)}, or the language of faiss' index factory, such as IVF4096,PQ16 or SQ8 "
-        "(IVFFlatIP)",
+        help=f"{', '.join(NAMED_TYPES)}, or the language of faiss' index factory, such as IVF4096,PQ16 or "
+        "SQ8 (IVFFlatIP)",
     )
     add("--metric", choices=list(METRICS), help="of an index in faiss' language: inner product or L2 (IP)")
     add("--ivf_nlist", type=positive, default=1000, help="lists of an IVFFlat index, at most (1000)")
