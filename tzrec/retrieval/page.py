@@ -6,8 +6,8 @@ from html import escape
 
 from tzrec.retrieval.breakdown import Bar, Miss
 
-# Size of a chart in its own units; the page scales it.
-_WIDTH, _HEIGHT = 640, 260
+# Size of a chart in its own units, which are pixels on a wide screen; the page scales it.
+_WIDTH, _WIDE, _HEIGHT = 520, 1050, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
 
 # Of the curves, in their order; names of the style.
@@ -167,29 +167,29 @@ def _ceiling(value: float) -> float:
     return end
 
 
-def _frame(most: float) -> list[str]:
+def _frame(most: float, width: int) -> list[str]:
     lines = []
     for step in range(5):
         value = most * step / 4
         y = _y(value, most)
-        lines.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
+        lines.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y}" y2="{y}"/>')
         lines.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{value:.4g}</text>')
     return lines
 
 
-def _svg(label: str, parts: Sequence[str]) -> str:
-    box = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+def _svg(label: str, parts: Sequence[str], width: int) -> str:
+    box = f'viewBox="0 0 {width} {_HEIGHT}"'
     return f'<svg {box} role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
 def _curves(report: Report) -> str:
     width, most = len(report.curves[0].values), _ceiling(max(max(line.values) for line in report.curves))
-    span = _WIDTH - _LEFT - _RIGHT
+    span = _WIDE - _LEFT - _RIGHT
 
     def x(k: float) -> float:
         return round(_LEFT + span * (k - 1) / max(1, width - 1), 2)
 
-    parts = _frame(most)
+    parts = _frame(most, _WIDE)
     ticks = sorted({1, width, *(round(width * n / 4) or 1 for n in (1, 2, 3))})
     parts += [f'<text x="{x(k)}" y="{_HEIGHT - 20}" text-anchor="middle">{k:,}</text>' for k in ticks]
     parts.append(f'<text x="{_LEFT + span / 2}" y="{_HEIGHT - 4}" text-anchor="middle">K</text>')
@@ -200,7 +200,7 @@ def _curves(report: Report) -> str:
         colour = f"var(--{_COLOURS[place]})"
         points = " ".join(f"{x(k)},{_y(line.values[k - 1], most)}" for k in shown)
         if len(shown) == 1:
-            points += f" {_WIDTH - _RIGHT},{_y(line.values[0], most)}"
+            points += f" {_WIDE - _RIGHT},{_y(line.values[0], most)}"
         parts.append(f'<polyline class="curve" stroke="{colour}" points="{points}"/>')
     for k in report.marks:
         value = report.curves[0].values[k - 1]
@@ -213,7 +213,7 @@ def _curves(report: Report) -> str:
         f'<span style="color: var(--{_COLOURS[place]})">●</span> {escape(line.name)} &nbsp; '
         for place, line in enumerate(report.curves)
     )
-    return _svg("Hit rate over K", parts) + f"<p>{legend}</p>"
+    return _svg("Hit rate over K", parts, _WIDE) + f"<p>{legend}</p>"
 
 
 def _bars(bars: Sequence[Bar], holds: str) -> str:
@@ -221,7 +221,7 @@ def _bars(bars: Sequence[Bar], holds: str) -> str:
         return "<p>None.</p>"
     most = _ceiling(max(bar.rate for bar in bars))
     step = (_WIDTH - _LEFT - _RIGHT) / len(bars)
-    parts = _frame(most)
+    parts = _frame(most, _WIDTH)
     for place, bar in enumerate(bars):
         middle, top = round(_LEFT + step * (place + 0.5), 2), _y(bar.rate, most)
         width = round(min(56.0, 0.7 * step), 2)
@@ -251,7 +251,7 @@ def _bars(bars: Sequence[Bar], holds: str) -> str:
         for bar in bars
     ]
     table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
-    return _svg("Hit rate by bucket", parts) + table
+    return _svg("Hit rate by bucket", parts, _WIDTH) + table
 
 
 def _misses(misses: Sequence[Miss]) -> str:
