@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench clean
+.PHONY: install quickstart test check bench bench-search bench-predict clean
 
 install: $(INSTALLED)
 
@@ -32,5 +32,11 @@ bench: $(INSTALLED)
 	rm -rf .bench
 	$(BIN)/python -m tzrec.tools.tutorial demo --work_dir .bench
 
+bench-search: $(INSTALLED)
+	$(BIN)/python benchmarks/search.py
+
+bench-predict: $(INSTALLED)
+	$(BIN)/python benchmarks/predict.py
+
 clean:
-	rm -rf .venv .quickstart .bench build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench-predict build *.egg-info tzrec/protos

@@ -8,7 +8,8 @@ filter that takes most candidates away) the search goes deeper, and in the end l
 Shapes: Q queries, N vectors of D numbers, K wanted, C candidates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import faiss
 import numpy as np
@@ -81,6 +82,21 @@ def merge_ranked(
     return scores[:, :k], positions[:, :k]
 
 
+@contextmanager
+def matrix_products() -> Iterator[None]:
+    """faiss compares by products of matrices whatever the number of queries.
+
+    By itself it goes pair by pair below 128,000 numbers of queries (2,000 of 64), which takes 3.5
+    times as long.
+    """
+    before = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = 1
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = before
+
+
 def nearest(
     queries: np.ndarray,
     vectors: np.ndarray,
@@ -136,7 +152,8 @@ def _candidates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ranked candidates [R, depth], and which rows have their true `k` nearest among them."""
     asked = queries[rows]
-    rough, found = faiss.knn(asked, vectors, depth, metric)
+    with matrix_products():
+        rough, found = faiss.knn(asked, vectors, depth, metric)
     scores = rescore(asked, vectors, found, metric)
     if keep is not None:
         found = np.where(keep(rows, found), found, -1)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
-from tzrec.retrieval.exact import merge_ranked, rank, rescore
+from tzrec.retrieval.exact import matrix_products, merge_ranked, rank, rescore
 from tzrec.retrieval.index import building, search
 
 QUERIES, NEAREST = 64, 10
@@ -50,7 +50,8 @@ class Witness:
         vectors = np.ascontiguousarray(vectors)
         kept = _MORE * NEAREST
         larger = self.metric == faiss.METRIC_INNER_PRODUCT
-        _, found = faiss.knn(self.queries, vectors, min(kept, len(vectors)), self.metric)
+        with matrix_products():
+            _, found = faiss.knn(self.queries, vectors, min(kept, len(vectors)), self.metric)
         scores, found = rank(rescore(self.queries, vectors, found, self.metric), found, larger)
         self.best = merge_ranked([self.best, (scores, found + self.seen)], kept, larger)
         self.seen += len(vectors)
