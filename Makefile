@@ -7,7 +7,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench bench-large bench-sampler bench-negatives clean
+.PHONY: install quickstart test check clean \
+  bench bench-large bench-sampler bench-negatives bench-search bench-predict
 
 install: $(INSTALLED)
 
@@ -44,5 +45,11 @@ bench-negatives: $(INSTALLED)
 bench-large: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pool --work_dir .bench-pool
 
+bench-search: $(INSTALLED)
+	$(BIN)/python benchmarks/search.py
+
+bench-predict: $(INSTALLED)
+	$(BIN)/python benchmarks/predict.py
+
 clean:
-	rm -rf .venv .quickstart .bench .bench-pool build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench-pool .bench-predict build *.egg-info tzrec/protos

@@ -150,7 +150,11 @@ def test_vectors_hit_rate_and_index(trained: Small, exported: Path, tmp_path: Pa
             processes=2,
         )
         assert done.returncode == 0, done.stderr
-        assert sorted(entry.name for entry in out.iterdir()) == ["part-0.parquet", "part-1.parquet"]
+        names = ["_SUCCESS", "part-0.parquet", "part-1.parquet"]
+        assert sorted(entry.name for entry in out.iterdir()) == names
+        marker = json.loads((out / "_SUCCESS").read_text())
+        assert marker["parts"] == {name: pq.read_metadata(out / name).num_rows for name in names[1:]}
+        assert marker["rows"] == sum(marker["parts"].values())
     found = pq.read_table(items)
     assert found.column_names == ["item_tower_emb", "item_id"]
     assert found["item_id"].to_pylist() == list(range(ITEMS))

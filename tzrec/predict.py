@@ -7,7 +7,7 @@
         --reserved_columns adgroup_id --output_columns item_tower_emb
 
 Runs as plain `python -m tzrec.predict` too. Writes part-{rank}.parquet: the outputs, then the
-reserved columns, row for row as in the input.
+reserved columns, row for row as in the input; and _SUCCESS with the number of rows.
 """
 
 import argparse
@@ -87,6 +87,8 @@ def main(argv: Sequence[str]) -> None:
         threads=arguments.predict_threads or 0,
         debug=arguments.debug_level > 0,
     )
+    # Threads that run the model side by side share the cores: each takes its part within a product.
+    torch.set_num_threads(max(1, torch.get_num_threads() // max(1, predictor.loader.workers)))
     predictor.run(folder, arguments.predict_steps, arguments.is_profiling)
     leave_group()
 

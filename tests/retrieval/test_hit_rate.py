@@ -1,23 +1,16 @@
-"""The hit rate by hand, and against a reference that is a plain loop."""
+"""The hit rate by hand."""
 
 import math
-from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tzrec.retrieval.baselines import popular_hit_rate, random_hit_rate
-from tzrec.retrieval.hit_rate import Tally, encode_truth, find_hits, merge, row_rates, tally
+from tzrec.retrieval.hit_rate import Excluded, Tally, Truth, encode_truth, find_ranks, merge, row_rates
 from tzrec.retrieval.ids import read_id_lists
-from tzrec.retrieval.index import plan_ivf
-from tzrec.retrieval.items import ItemTable, Pool, build_pool
-from tzrec.retrieval.users import Retrieval, UserTable, details_schema, score
 from tzrec.retrieval.vectors import Place
 
 POOL = pa.array(["10", "20", "30", "40"], pa.large_string())
@@ -41,22 +34,48 @@ def test_ground_truth_is_a_set_and_may_be_missing(column):
     assert truth.rows.tolist() == [0, 0, 1]
     assert truth.items.tolist() == [1, 0, -1]
     # Row 0 is given 20 and an empty slot, row 1 nothing at all.
-    hits = find_hits(np.array([[1, -1], [-1, -1], [0, 1], [0, 1]]), truth)
-    assert hits.tolist() == [True, False, False]
-    assert tally(hits, truth) == Tally(hits=1, items=3, rows=2, without=2, absent=1)
-    np.testing.assert_array_equal(row_rates(hits, truth), [0.5, 0.0, np.nan, np.nan])
+    ranks = find_ranks(np.array([[1, -1], [-1, -1], [0, 1], [0, 1]])[:, None], truth)
+    assert ranks.tolist() == [0, 2, 2]
+    found = Tally.of(ranks, truth, 2)
+    assert found.by_rank.tolist() == [1, 0]
+    assert (found.items, found.rows, found.without, found.absent) == (3, 2, 2, 1)
+    np.testing.assert_array_equal(row_rates(ranks < 2, truth), [0.5, 0.0, np.nan, np.nan])
+
+
+def test_ranks_give_every_k_at_once():
+    truth = Truth(np.array([0, 0, 1]), np.array([7, 5, 5]), 2)
+    # Two interests: 7 is second for the first one and third for the other, 5 first for the other.
+    found = np.array([[[1, 7, 2], [5, 3, 7]], [[1, 2, 3], [4, 6, 5]]])
+    ranks = find_ranks(found, truth)
+    assert ranks.tolist() == [1, 0, 2]
+    total = Tally.of(ranks, truth, 3)
+    assert [total.hits(k) for k in (1, 2, 3)] == [1, 2, 3]
+    assert total.rate(2) == 2 / 3
+
+
+def test_excluded_items_by_row():
+    excluded = Excluded(Truth(np.array([0, 0, 2, 2]), np.array([3, -1, 0, 3]), 3), 4)
+    assert excluded.sizes.tolist() == [1, 0, 2]
+    found = np.array([[3, 0, -1], [3, 0, -1], [3, 1, 0]])
+    expected = [[True, False, False], [False] * 3, [True, False, True]]
+    assert excluded.has(np.arange(3), found).tolist() == expected
+    assert excluded.part(1, 3).has(np.arange(2), found[1:]).tolist() == expected[1:]
+    again = excluded.of_rows(np.array([0, 2, 2]))
+    assert again.has(np.arange(3), found[[0, 2, 2]]).tolist() == [expected[row] for row in (0, 2, 2)]
 
 
 def test_the_total_weighs_items_not_rows():
-    parts = [Tally(1, 1, 1), Tally(0, 3, 1), Tally(without=2)]
-    total = sum(parts, Tally())
-    assert (total.rate, total.rows, total.without) == (0.25, 2, 2)
-    assert math.isnan(Tally().rate)
+    one, none = np.array([1]), np.array([0])
+    parts = [Tally(one, 1, 1), Tally(none, 3, 1), Tally(none, without=2)]
+    total = sum(parts, Tally.nothing(1))
+    assert (total.rate(1), total.rows, total.without) == (0.25, 2, 2)
+    assert math.isnan(Tally.nothing(1).rate(1))
 
 
 def test_nothing_retrieved():
     truth = truth_of(pa.array([10, 20]))
-    assert not find_hits(np.empty((2, 0), np.int64), truth).any()
+    assert find_ranks(np.empty((2, 1, 0), np.int64), truth).tolist() == [0, 0]
+    assert Tally.of(np.array([3, 3]), truth, 3).hits(3) == 0
 
 
 def test_interests_merge_to_one_list():
@@ -67,8 +86,8 @@ def test_interests_merge_to_one_list():
     assert items.tolist() == [[3, 7, 2, -1, -1, -1]]
     assert best[0, :3].tolist() == [9, 8, 1]
     assert merge(scores, positions, True, keep=2)[1].tolist() == [[3, 7]]
-    # As distances: 2 at 1, 3 at 5 (the second interest), 7 at 5 (the first, so it goes first).
-    assert merge(scores, positions, larger_is_nearer=False)[1].tolist() == [[2, 7, 3, -1, -1, -1]]
+    # As distances: 2 at 1, then 3 and 7 at 5, of which 3 stands first in the pool.
+    assert merge(scores, positions, larger_is_nearer=False)[1].tolist() == [[2, 3, 7, -1, -1, -1]]
 
 
 @given(st.data())
@@ -89,99 +108,6 @@ def test_merging_is_what_a_loop_does(data):
         assert items[row][found].tolist() == list(expected)
         assert best[row][found].tolist() == list(expected.values())
         assert not found[len(expected) :].any()
-
-
-class Case:
-    """A pool and user rows in several files, with what a plain loop makes of them."""
-
-    def __init__(self, folder: Path, rows=97, interests=1, seed=0):
-        rng = np.random.default_rng(seed)
-        vectors = rng.standard_normal((60, 4)).astype(np.float32)
-        self.ids = [2**53 + 1 + i for i in range(60)]
-        users = rng.standard_normal((rows, interests, 4)).astype(np.float32)
-        gt = [
-            [self.ids[i] for i in rng.integers(0, 60, rng.integers(0, 4))] + [5] * (n % 9 == 0)
-            for n in range(rows)
-        ]
-        pq.write_table(pa.table({"id": self.ids, "emb": vectors.tolist()}), folder / "items.parquet")
-        (folder / "users").mkdir()
-        table = pa.table(
-            {"user": [n % 7 for n in range(rows)], "gt": gt, "vec": users.reshape(rows, -1).tolist()}
-        )
-        for part, start in enumerate(range(0, rows, 40)):
-            path = folder / "users" / f"part-{part}.parquet"
-            pq.write_table(table.slice(start, 40), path, row_group_size=13)
-        items = ItemTable.open(str(folder / "items.parquet"), "--items", "id", "emb")
-        plan = plan_ivf("IVFFlatIP", 60, 1, 1)
-        self.pool: Pool = build_pool(items, plan, items.sample(60))
-        self.users = UserTable.open(str(folder / "users"), "--users", "user", "gt", "vec", interests)
-        self.gt, self.rows = gt, rows
-        self.scores = np.einsum("nid,md->nim", users, vectors)
-
-    def expected(self, k, across):
-        hits = 0
-        for row, wanted in enumerate(self.gt):
-            if across:
-                given = np.argsort(-self.scores[row].max(0))[:k]
-            else:
-                given = np.argsort(-self.scores[row], axis=1)[:, :k].ravel()
-            hits += len(set(wanted) & {self.ids[i] for i in given})
-        return hits, sum(len(set(wanted)) for wanted in self.gt)
-
-
-@pytest.mark.parametrize(("interests", "across"), [(1, False), (3, False), (3, True)])
-def test_the_tally_is_what_a_loop_counts(tmp_path, interests, across):
-    case = Case(tmp_path, interests=interests)
-    total = score(case.users, 0, case.rows, case.pool, Retrieval(10, True, 32, across))
-    assert (total.hits, total.items) == case.expected(10, across)
-    assert total.rows + total.without == case.rows
-    assert total.without == sum(not wanted for wanted in case.gt)
-    assert total.absent == sum(5 in wanted for wanted in case.gt)
-
-
-@pytest.fixture(scope="module")
-def case():
-    with TemporaryDirectory() as folder:
-        yield Case(Path(folder), interests=2)
-
-
-@settings(max_examples=40, deadline=None)
-@given(cuts=st.lists(st.integers(0, 97), max_size=4), size=st.integers(1, 120), across=st.booleans())
-def test_neither_ranks_nor_batches_change_the_number(case, cuts, size, across):
-    whole = score(case.users, 0, 97, case.pool, Retrieval(7, True, 1024, across))
-    edges = sorted([0, 97, *cuts])
-    how = Retrieval(7, True, size, across)
-    parts = [score(case.users, a, b, case.pool, how) for a, b in pairwise(edges)]
-    assert sum(parts, Tally()) == whole
-    assert whole.hits > 0
-
-
-@pytest.mark.parametrize("size", [1, 10, 1024])
-def test_details_stand_row_for_row(case, size):
-    batches: list[pa.RecordBatch] = []
-    done: list[int] = []
-    total = score(
-        case.users,
-        5,
-        90,
-        case.pool,
-        Retrieval(7, True, size),
-        lambda scored: batches.append(scored.details(case.pool.ids).cast(details_schema(case.users))),
-        done.append,
-    )
-    table = pa.Table.from_batches(batches)
-    assert sum(done) == len(table) == 85
-    assert table.column_names == ["id", "topk_ids", "topk_dists", "hitrate", "hit_ids"]
-    hits = 0
-    for n, row in enumerate(table.to_pylist(), 5):
-        wanted = {str(i) for i in case.gt[n]}
-        assert row["id"] == n % 7
-        assert len(set(row["topk_ids"])) == len(row["topk_ids"]) == len(row["topk_dists"])
-        assert row["topk_dists"] == sorted(row["topk_dists"], reverse=True)
-        assert set(row["hit_ids"]) == wanted & set(row["topk_ids"])
-        assert row["hitrate"] == (len(row["hit_ids"]) / len(wanted) if wanted else None)
-        hits += len(row["hit_ids"])
-    assert total.hits == hits
 
 
 def test_most_popular_items():

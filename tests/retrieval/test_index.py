@@ -7,20 +7,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tzrec.retrieval.graph import LINKS, build_graph, choose_links
 from tzrec.retrieval.index import (
+    FLAT_TYPES,
     HNSW_TYPES,
-    INDEX_TYPES,
+    NAMED_TYPES,
     build,
     load,
+    plan_factory,
+    plan_flat,
     plan_hnsw,
     plan_ivf,
     sample_rows,
     save,
     search,
 )
-from tzrec.retrieval.items import ItemTable, build_pool
+from tzrec.retrieval.items import ItemTable
 from tzrec.retrieval.outputs import replace_together
-from tzrec.retrieval.witness import Witness
+from tzrec.retrieval.pool import Search, open_pool, write_pool
+from tzrec.retrieval.witness import Witness, ask, latency
 from tzrec.runtime.errors import UserError
 
 DIM = 8
@@ -32,6 +37,8 @@ def units(count, seed=0):
 
 
 def make_plan(kind, count):
+    if kind in FLAT_TYPES:
+        return plan_flat(kind, count)
     return plan_hnsw(kind, count, 16, 200) if kind in HNSW_TYPES else plan_ivf(kind, count, 10, 10)
 
 
@@ -47,7 +54,7 @@ def exact(kind, vectors, queries, k):
     return np.abs(np.take_along_axis(scores, order, 1)), order
 
 
-@pytest.mark.parametrize("kind", INDEX_TYPES)
+@pytest.mark.parametrize("kind", NAMED_TYPES)
 class TestContract:
     def make(self, kind, vectors):
         return build(make_plan(kind, len(vectors)), DIM, vectors, [vectors[:50], vectors[50:]])
@@ -78,14 +85,6 @@ class TestContract:
         for shared in (False, True):
             loaded = load(str(tmp_path / "index"), shared)
             np.testing.assert_array_equal(search(loaded, queries, 7)[1], search(index, queries, 7)[1])
-
-    def test_a_query_does_not_see_the_others(self, kind):
-        index, queries = self.make(kind, units(1000)), units(64, 1)
-        together = search(index, queries, 20)
-        for size in (1, 7, 33):
-            parts = [search(index, queries[i : i + size], 20) for i in range(0, 64, size)]
-            np.testing.assert_array_equal(np.concatenate([p[0] for p in parts]), together[0])
-            np.testing.assert_array_equal(np.concatenate([p[1] for p in parts]), together[1])
 
     def test_one_vector_and_no_query(self, kind):
         index = build(make_plan(kind, 1), DIM, units(1), [units(1)])
@@ -122,6 +121,90 @@ def test_lists_are_what_the_pool_can_train(items, nlist, nprobe, lists, probed):
     assert ("asked for" in plan.remark) == (lists < nlist)
 
 
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    # Four bits for two numbers, or half of the numbers, keep a little of each vector.
+    [("SQ8", 0.85), ("IVF8,SQ8", 0.85), ("IVF8,PQ4x4", 0.15), ("PCA4,Flat", 0.1), ("HNSW16,SQ8", 0.85)],
+)
+@pytest.mark.parametrize("metric", ["IP", "L2"])
+def test_the_language_of_faiss(kind, least, metric, tmp_path):
+    vectors = units(2000)
+    plan = plan_factory(kind, metric, 2000, DIM, 1.0, 60)
+    index = build(plan, DIM, vectors, [vectors])
+    witness = Witness(ask(vectors, plan.metric), plan.metric)
+    witness.see(vectors)
+    assert witness.recall(index) > least
+    save(index, str(tmp_path / "index"))
+    assert load(str(tmp_path / "index")).metric_type == plan.metric
+
+
+def test_lists_in_the_language_of_faiss_are_what_the_pool_can_train():
+    plan = plan_factory("IVF1000,SQ8", "IP", 390, DIM, 0.8, 200)
+    assert (plan.kind, plan.nlist, plan.nprobe, plan.sample) == ("IVF10,SQ8", 10, 8, 390)
+    assert "1000 lists and 800 probed asked for" in plan.remark
+    assert build(plan, DIM, units(390), [units(390)]).nprobe == 8
+
+
+@pytest.mark.parametrize("kind", ["IVFPQ", "FlatIp", "PQ3", "nonsense"])
+def test_what_faiss_does_not_take(kind):
+    with pytest.raises(UserError, match=r"--index_type: .* faiss' index factory does not take it") as error:
+        plan_factory(kind, "IP", 100, DIM, 0.8, 200)
+    assert "\n" not in str(error.value)
+    assert ('did you mean "FlatIP"?' in str(error.value)) == (kind == "FlatIp")
+
+
+def test_too_few_vectors_for_a_quantiser():
+    plan = plan_factory("PQ4", "IP", 20, DIM, 0.8, 200)
+    with pytest.raises(UserError, match="cannot build PQ4 from these vectors"):
+        build(plan, DIM, units(20), [units(20)])
+
+
+def shifted(count):
+    """Vectors that share a direction and differ in length: the longest are everyone's neighbours."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((count, DIM)) + 5 * rng.standard_normal((1, DIM))
+    return (vectors * np.exp(0.5 * rng.standard_normal((count, 1)))).astype(np.float32)
+
+
+def test_a_graph_over_inner_products_reaches_its_vectors(tmp_path):
+    vectors = shifted(3000)
+    plan = plan_hnsw("HNSWFlatIP", 3000, 16, 100)
+    witness = Witness(ask(vectors, plan.metric), plan.metric)
+    witness.see(vectors)
+    plain = build(plan, DIM, vectors, [vectors])
+    links, remark = choose_links(plan, vectors)
+    assert links == "distances"
+    assert "linked by distances" in remark
+    better = build_graph(plan, DIM, [vectors[:1000], vectors[1000:]], links)
+    assert witness.recall(plain) < 0.8 < 0.9 < witness.recall(better)
+    # The file answers with inner products of the vectors as they are.
+    save(better, str(tmp_path / "index"))
+    loaded = load(str(tmp_path / "index"))
+    queries = units(5, 1)
+    scores, positions = search(loaded, queries, 3)
+    np.testing.assert_allclose(scores, np.einsum("qd,qkd->qk", queries, vectors[positions]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("links", LINKS)
+def test_every_kind_of_links_holds_the_same_vectors(links, tmp_path):
+    vectors = shifted(200)
+    made = build_graph(plan_hnsw("HNSWFlatIP", 200, 8, 40), DIM, [vectors[:90], vectors[90:]], links)
+    save(made, str(tmp_path / "index"))
+    loaded = load(str(tmp_path / "index"))
+    assert (loaded.ntotal, loaded.metric_type) == (200, 0)
+    np.testing.assert_array_equal(loaded.reconstruct_n(0, 200), vectors)
+
+
+def test_vectors_of_one_length_need_no_trial():
+    assert choose_links(plan_hnsw("HNSWFlatIP", 100, 8, 40), units(100)) == ("products", "")
+
+
+def test_latency_is_of_single_queries():
+    vectors = units(500)
+    took = latency(build(plan_flat("FlatIP", 500), DIM, vectors, [vectors]), vectors[:20])
+    assert 0 < took.median <= took.worst < 1000
+
+
 def test_a_sample_is_the_same_every_time():
     rows = sample_rows(1000, 100)
     assert len(np.unique(rows)) == 100
@@ -148,9 +231,9 @@ def write_items(path, ids, vectors):
 def test_a_pool_keeps_ids_with_their_vectors(tmp_path, ids):
     vectors = units(300)
     items = write_items(tmp_path / "a.parquet", ids, vectors)
-    plan = plan_ivf("IVFFlatIP", 300, 4, 4)
-    pool = build_pool(items, plan, items.sample(100), rows=50)
-    _, positions = search(pool.index, vectors, 1)
+    write_pool(tmp_path, items, Search(plan_ivf("IVFFlatIP", 300, 4, 4)))
+    pool = open_pool(tmp_path)
+    _, positions = pool.search(vectors, 1)
     texts = [str(i) for i in (ids.to_pylist() if isinstance(ids, pa.Array) else ids)]
     assert pool.ids.to_pylist() == texts
     assert pool.ids.take(pa.array(positions[:, 0])).to_pylist() == texts
@@ -167,7 +250,7 @@ def test_an_id_twice(tmp_path):
     with pytest.raises(
         UserError, match=re.escape("row 3 (counted from 0): the id 'b' stands in row 1 already")
     ):
-        build_pool(items, plan_ivf("IVFFlatIP", 5, 1, 1), items.sample(5))
+        write_pool(tmp_path, items, Search(plan_flat("FlatIP", 5)))
 
 
 def test_a_bad_vector_says_its_row_of_the_table(tmp_path):

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tzrec.retrieval.index import INDEX_TYPES
+from tzrec.retrieval.index import NAMED_TYPES
+from tzrec.retrieval.writing import verify, write_ids
 from tzrec.runtime.errors import UserError
 from tzrec.tools.create_faiss_index import main
 
@@ -30,7 +31,7 @@ def write(folder, ids, vectors):
     return ["--embedding_input_path", f"{folder}/items.parquet", "--index_output_dir", f"{folder}/user"]
 
 
-@pytest.mark.parametrize("kind", INDEX_TYPES)
+@pytest.mark.parametrize("kind", NAMED_TYPES)
 @pytest.mark.parametrize("text", [False, True], ids=["lists", "text"])
 def test_both_files_agree(tmp_path, capsys, kind, text):
     vectors = units(500)
@@ -55,12 +56,12 @@ def test_both_files_agree(tmp_path, capsys, kind, text):
     _, found = index.search(vectors, 1)
     assert (found[:, 0] == np.arange(500)).mean() > 0.98
     said = capsys.readouterr().out
-    assert re.search(rf"^500 vectors of 8 numbers, {kind}.* MB, .* s, finds .*%", said, re.M)
+    assert re.search(rf"^500 vectors of 8 numbers, {kind}.* MB, .* s, finds .*% .* ms a query", said, re.M)
     if kind.startswith("IVF"):
         # 500 vectors train 12 lists of 39; of 1,000 lists 800 would be probed, of 12 it is 10.
         assert (index.nlist, index.nprobe) == (12, 10)
         assert "12 lists, 10 probed" in said
-    else:
+    elif kind.startswith("HNSW"):
         assert (index.hnsw.efConstruction, index.hnsw.nb_neighbors(0)) == (200, 64)
 
 
@@ -95,7 +96,8 @@ GOOD = units(120).tolist()
 MISTAKES = {
     "id column": (["--id_field", "item"], None, None, 'no column "item"; did you mean "item_id"?'),
     "vector column": (["--embedding_field", "emb"], None, None, 'no column "emb"'),
-    "kind": (["--index_type", "FlatIP"], None, None, "HNSWFlatL2"),
+    "kind": (["--index_type", "HNSWFlatIp"], None, None, 'did you mean "HNSWFlatIP"?'),
+    "metric twice": (["--index_type", "FlatIP", "--metric", "L2"], None, None, "has its metric in its name"),
     "flag": (["--hnsw_m", "3"], None, None, 'did you mean "--hnsw_M"?'),
     "number": (["--ivf_nlist", "x"], None, None, '"x" is not a whole number'),
     "reader": (["--reader_type", "OdpsReader"], None, None, "supported: ParquetReader"),
@@ -135,6 +137,40 @@ def test_a_failed_run_leaves_the_index_that_is_there(tmp_path):
     with pytest.raises(UserError):
         main(write(tmp_path, [0] * 120, GOOD))
     assert {p.name: p.read_bytes() for p in (tmp_path / "user").iterdir()} == before
+
+
+@pytest.mark.parametrize(("kind", "least"), [("IVF8,SQ8", 0.9), ("HNSW16,Flat", 0.9), ("PQ4x4", 0.1)])
+def test_the_language_of_faiss(tmp_path, capsys, kind, least):
+    flags = write(tmp_path, [*range(3000)], units(3000).tolist())
+    main([*flags, "--index_type", kind, "--metric", "L2"])
+    index = faiss.read_index(str(tmp_path / "user" / "faiss_index"))
+    assert (index.ntotal, index.metric_type) == (3000, faiss.METRIC_L2)
+    recall = float(re.search(r"finds ([\d.]+)%", capsys.readouterr().out)[1]) / 100
+    assert least < recall <= 1
+
+
+def test_a_graph_that_would_not_reach_its_items_is_linked_otherwise(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((2000, DIM)) + 5) * np.exp(0.5 * rng.standard_normal((2000, 1)))
+    flags = write(tmp_path, [*range(2000)], vectors.tolist())
+    main([*flags, "--index_type", "HNSWFlatIP", "--hnsw_M", "16", "--hnsw_efConstruction", "100"])
+    said = capsys.readouterr().out
+    assert re.search(r"linked by inner products finds .*, one linked by distances .*, which is used", said)
+    assert "warning" not in said
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    ids = pa.array(["a", "b b", "ü"], pa.large_string())
+    index = faiss.IndexFlatIP(2)
+    index.add(np.ones((3, 2), np.float32))
+    write_ids(ids, tmp_path / "ids")
+    verify(index, ids, tmp_path / "ids")
+    for spoilt in ("a\nb b\n", "a\nb b\nu\n", "a\nb b\nü\nd\n"):
+        (tmp_path / "ids").write_text(spoilt, encoding="utf-8")
+        with pytest.raises(RuntimeError, match="read back"):
+            verify(index, ids, tmp_path / "ids")
+    with pytest.raises(RuntimeError, match="holds 3 vectors"):
+        verify(index, ids.slice(1), tmp_path / "ids")
 
 
 def test_an_index_that_finds_little_is_said_to(tmp_path, capsys):

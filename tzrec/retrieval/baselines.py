@@ -6,12 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzrec.retrieval.hit_rate import encode_truth, find_hits
+from tzrec.datasets.parquet import ParquetTable
+from tzrec.retrieval.hit_rate import encode_truth, find_ranks
 from tzrec.retrieval.ids import as_text, read_id_lists
 from tzrec.retrieval.vectors import Place, plain
+from tzrec.runtime.world import World
 
 # A Python sequence, a NumPy array or an Arrow array.
 Ids = Any
+# Rows that are looked up at once: the look-up hashes all ids of the pool.
+COUNTED_ROWS = 1 << 20
 
 
 def _arrow(values: Ids) -> pa.Array:
@@ -20,6 +24,33 @@ def _arrow(values: Ids) -> pa.Array:
 
 def _texts(ids: Ids, name: str) -> pa.Array:
     return as_text(_arrow(ids), Place(name, name))
+
+
+def count_items(world: World, paths: str, flag: str, field: str, pool: pa.Array) -> np.ndarray:
+    """How often each item of the pool stands in this rank's share of a table's rows.
+
+    Args:
+        world: the place of this process.
+        paths: of the table.
+        flag: what to call the table in an error.
+        field: its column: an id, text with ",", or a list of ids a row.
+        pool: large_string [N], ids of the items.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        UserError: a table that cannot be read, ids of another type.
+    """
+    table = ParquetTable(paths, [field], flag)
+    start, stop = world.share(table.num_rows)
+    counts = np.zeros(len(pool), np.int64)
+    for batch in table.batches(start, stop, COUNTED_ROWS):
+        texts, _ = read_id_lists(batch.column(field), Place(flag, field, start))
+        seen = pc.index_in(texts, value_set=pool).drop_null().to_numpy(zero_copy_only=False)
+        counts += np.bincount(seen, minlength=len(pool))
+        start += len(batch)
+    return counts
 
 
 def popular_hit_rate(train_item_ids: Ids, gt_rows: Ids, pool_ids: Ids, k: int) -> float:
@@ -45,8 +76,8 @@ def popular_hit_rate(train_item_ids: Ids, gt_rows: Ids, pool_ids: Ids, k: int) -
     if not len(truth.rows):
         return float("nan")
     # One row that holds all pairs: what is retrieved is the same for every row.
-    hits = find_hits(top[None, :].astype(np.int64), truth._replace(rows=np.zeros_like(truth.rows)))
-    return float(hits.mean())
+    ranks = find_ranks(top[None, None, :].astype(np.int64), truth._replace(rows=np.zeros_like(truth.rows)))
+    return float((ranks < len(top)).mean())
 
 
 def random_hit_rate(pool_size: int, k: int, in_pool: float = 1.0) -> float:

@@ -1,6 +1,7 @@
 """Values of flags that the commands of retrieval have in common."""
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from tzrec.runtime.errors import UserError, nearest
 
@@ -14,6 +15,26 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of at least 1')
     return number
+
+
+def positives(text: str) -> list[int]:
+    """Whole numbers of at least 1 joined by ",", ascending, each once, for argparse's `type`."""
+    return sorted({positive(word.strip()) for word in text.split(",")})
+
+
+def words(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+    """For argparse's `type`: some of `allowed` joined by ",", or "all" of them; in their order."""
+
+    def read(text: str) -> list[str]:
+        given = [word.strip() for word in text.split(",") if word.strip()]
+        for word in given:
+            if word not in (*allowed, "all"):
+                raise argparse.ArgumentTypeError(
+                    f'"{word}" is none of {", ".join(allowed)}, all{nearest(word, allowed)}'
+                )
+        return [word for word in allowed if word in given or "all" in given]
+
+    return read
 
 
 def only(flag: str, given: str | None, supported: str) -> None:

@@ -1,32 +1,19 @@
-"""The table of item vectors: its ids, a sample to train on, and the index of all of it."""
+"""The table of item vectors: its ids, its vectors, a sample to train on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.retrieval.ids import read_ids
-from tzrec.retrieval.index import Plan, build, sample_rows
+from tzrec.retrieval.index import sample_rows
 from tzrec.retrieval.vectors import Place, read_vectors
 from tzrec.runtime.errors import UserError
 
 # Rows read at once where the caller does not say: the index must not depend on it.
 BLOCK_ROWS = 16384
-
-
-class Pool(NamedTuple):
-    """The items, ready to be searched.
-
-    Attributes:
-        index: faiss index.
-        ids: large_string [N]; entry i is the id of vector i.
-    """
-
-    index: Any
-    ids: pa.Array
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,8 @@ class ItemTable:
         return np.concatenate(parts)
 
 
-def _refuse_duplicates(ids: pa.Array, place: Place) -> None:
+def refuse_duplicates(ids: pa.Array, place: Place) -> None:
+    """Raises UserError when an id stands in two rows."""
     codes = ids.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     _, first = np.unique(codes, return_index=True)
     if len(first) == len(codes):
@@ -101,39 +89,3 @@ def _refuse_duplicates(ids: pa.Array, place: Place) -> None:
         row,
         f"the id {ids[row].as_py()!r} stands in row {before} already ({count:,} such rows); one row an item",
     )
-
-
-def build_pool(
-    items: ItemTable,
-    plan: Plan,
-    sample: np.ndarray,
-    rows: int = BLOCK_ROWS,
-    threads: int = 0,
-    see: Callable[[np.ndarray], None] = lambda vectors: None,
-) -> Pool:
-    """The index of the whole table, which is read once, with its ids.
-
-    Args:
-        items: the table.
-        plan: the index.
-        sample: float32 [S, dim] from `items.sample`.
-        rows: rows read and added at once.
-        threads: for building; as OpenMP has them when 0.
-        see: is called with the vectors of each block, once they are checked.
-
-    Raises:
-        UserError: an id or a vector that cannot be used; an id twice.
-    """
-    ids: list[pa.Array] = []
-
-    def vectors() -> Iterator[np.ndarray]:
-        for block_ids, block in items.blocks(sample.shape[1], rows):
-            ids.append(block_ids)
-            see(block)
-            yield block
-
-    index = build(plan, sample.shape[1], sample, vectors(), threads)
-    together = pa.concat_arrays(ids)
-    _refuse_duplicates(together, items.place(items.id_field, 0))
-    assert index.ntotal == len(together)
-    return Pool(index, together)

@@ -28,6 +28,19 @@ def local_folder(path: str, flag: str) -> Path:
     return folder
 
 
+def new_file(path: str, flag: str) -> Path:
+    """The path of an output file that is not there yet.
+
+    Raises:
+        UserError: a URL, a folder, a file that is there, or a place that cannot be written into.
+    """
+    file = Path(path).absolute()
+    if "://" not in path and file.exists():
+        raise UserError(f"{flag}: {path} is there already; give a file that does not exist yet")
+    local_folder(path if "://" in path else str(file.parent), flag)
+    return file
+
+
 def apart(folders: Sequence[StagedFolder]) -> None:
     """Refuses outputs of which one is, or lies within, another.
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.parquet import ParquetTable
-from tzrec.retrieval.hit_rate import Tally, Truth, encode_truth, find_hits, merge, row_rates, tally
+from tzrec.retrieval.hit_rate import Excluded, Tally, Truth, encode_truth, find_ranks, merge, row_rates
 from tzrec.retrieval.ids import read_id_lists
-from tzrec.retrieval.index import search
-from tzrec.retrieval.items import Pool
+from tzrec.retrieval.measures import Scored
+from tzrec.retrieval.pool import Pool
 from tzrec.retrieval.vectors import Interests, Place, plain, read_interests
 
 # Rows whose ground truth is looked up at once: the look-up hashes all ids of the pool.
-LOOKUP_ROWS = 65536
+LOOKUP_ROWS = 16384
+# Retrieved items that are held at once.
+HELD = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class UserTable:
         id_field, gt_field, vector_field: names of the columns.
         interests: how many vectors a row may hold.
         interests_field: column that says how many of them count; None when all do.
+        exclude_field: column of the items that a row must not be given; None when it may have all.
     """
 
     table: ParquetTable
@@ -37,6 +39,7 @@ class UserTable:
     vector_field: str
     interests: int = 1
     interests_field: str | None = None
+    exclude_field: str | None = None
 
     @classmethod
     def open(
@@ -48,15 +51,16 @@ class UserTable:
         vector_field: str,
         interests: int = 1,
         interests_field: str | None = None,
+        exclude_field: str | None = None,
     ) -> "UserTable":
         """Opens the files.
 
         Raises:
             UserError: no file, no such column.
         """
-        wanted = [id_field, gt_field, vector_field] + ([interests_field] if interests_field else [])
-        table = ParquetTable(paths, list(dict.fromkeys(wanted)), flag)
-        return cls(table, flag, id_field, gt_field, vector_field, interests, interests_field)
+        wanted = [id_field, gt_field, vector_field, interests_field, exclude_field]
+        table = ParquetTable(paths, list(dict.fromkeys(name for name in wanted if name)), flag)
+        return cls(table, flag, id_field, gt_field, vector_field, interests, interests_field, exclude_field)
 
     def place(self, column: str, row: int) -> Place:
         return Place(self.flag, column, row)
@@ -81,48 +85,31 @@ class Retrieval:
 
     Attributes:
         top_k: items an interest is given.
-        larger_is_nearer: True for inner products.
         batch_size: rows searched at once.
         across: with several interests, the best `top_k` of all together, not the union.
+        every_row: search rows without ground truth too.
     """
 
     top_k: int
-    larger_is_nearer: bool
     batch_size: int = 1024
     across: bool = False
+    every_row: bool = False
 
 
-class Scored(NamedTuple):
-    """What became of some rows. Shapes as in `hit_rate`.
-
-    Attributes:
-        request_ids: Arrow array [B], as the table has them.
-        scores: float32 [B, R], nearest first.
-        positions: int64 [B, R], -1 for an empty slot, which are last.
-        truth: ground truth of the rows.
-        hits: bool [P].
-    """
-
-    request_ids: pa.Array
-    scores: np.ndarray
-    positions: np.ndarray
-    truth: Truth
-    hits: np.ndarray
-
-    def details(self, ids: pa.Array) -> pa.RecordBatch:
-        """The rows as DETAILS has them; a row without ground truth has no hit rate."""
-        found = self.positions >= 0
-        rates = row_rates(self.hits, self.truth)
-        hit_counts = np.bincount(self.truth.rows, self.hits, minlength=len(rates)).astype(np.int64)
-        return pa.record_batch(
-            {
-                "id": self.request_ids,
-                "topk_ids": _lists(_take(ids, self.positions[found]), found.sum(1)),
-                "topk_dists": _lists(pa.array(self.scores[found], pa.float32()), found.sum(1)),
-                "hitrate": pa.array(rates, pa.float64(), mask=np.isnan(rates)),
-                "hit_ids": _lists(_take(ids, self.truth.items[self.hits]), hit_counts),
-            }
-        )
+def details(scored: Scored, ids: pa.Array) -> pa.RecordBatch:
+    """The rows as `details_schema` has them; a row without ground truth has no hit rate."""
+    there, hits, truth = scored.positions >= 0, scored.hits, scored.truth
+    rates = row_rates(hits, truth)
+    hit_counts = np.bincount(truth.rows, hits, minlength=len(rates)).astype(np.int64)
+    return pa.record_batch(
+        {
+            "id": scored.request_ids,
+            "topk_ids": _lists(_take(ids, scored.positions[there]), there.sum(1)),
+            "topk_dists": _lists(pa.array(scored.scores[there], pa.float32()), there.sum(1)),
+            "hitrate": pa.array(rates, pa.float64(), mask=np.isnan(rates)),
+            "hit_ids": _lists(_take(ids, truth.items[hits]), hit_counts),
+        }
+    )
 
 
 def _take(ids: pa.Array, positions: np.ndarray) -> pa.Array:
@@ -136,7 +123,6 @@ def _lists(values: pa.Array, sizes: np.ndarray) -> pa.Array:
 
 def details_schema(users: UserTable) -> pa.Schema:
     """Columns of the details, the id as the user table has it."""
-    assert users.table.schema is not None
     kind = users.table.schema.field(users.id_field).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -150,17 +136,26 @@ def details_schema(users: UserTable) -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
-def retrieve(pool: Pool, interests: Interests, count: int, how: Retrieval) -> tuple[np.ndarray, np.ndarray]:
-    """Items of `count` rows, nearest first: scores and positions [count, R]; -1 in empty slots, last."""
-    scores, positions = search(pool.index, interests.vectors, how.top_k)
+def _retrieve(
+    pool: Pool,
+    interests: Interests,
+    count: int,
+    how: Retrieval,
+    excluded: Excluded | None,
+    on_done: Callable[[float], object],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items of `count` rows: scores and positions [count, I, K], as each interest is given them."""
+    barred = None if excluded is None else excluded.of_rows(interests.rows)
+    scores, positions = pool.search(interests.vectors, how.top_k, how.batch_size, barred, on_done)
     width = int(interests.slots.max(initial=0)) + 1
     shape = (count, width, how.top_k)
     all_scores, all_positions = np.full(shape, np.nan, np.float32), np.full(shape, -1, np.int64)
     all_scores[interests.rows, interests.slots] = scores
     all_positions[interests.rows, interests.slots] = positions
-    if width == 1:
-        return all_scores[:, 0], all_positions[:, 0]
-    return merge(all_scores, all_positions, how.larger_is_nearer, how.top_k if how.across else None)
+    if how.across and width > 1:
+        all_scores, all_positions = merge(all_scores, all_positions, pool.larger_is_nearer, how.top_k)
+        return all_scores[:, None], all_positions[:, None]
+    return all_scores, all_positions
 
 
 def score(
@@ -169,8 +164,8 @@ def score(
     stop: int,
     pool: Pool,
     how: Retrieval,
-    on_scored: Callable[[Scored], None] | None = None,
-    on_rows: Callable[[int], object] = lambda rows: None,
+    on_scored: Callable[[Scored], object] | None = None,
+    on_rows: Callable[[float], object] = lambda rows: None,
 ) -> Tally:
     """Hit rate of the rows [start, stop); tallies of disjoint ranges add up to that of their union.
 
@@ -179,35 +174,59 @@ def score(
         start, stop: the rows.
         pool: the items.
         how: how to search.
-        on_scored: is called with every batch; without it rows that have no ground truth are not searched.
+        on_scored: is called with every batch.
         on_rows: is called with the number of rows done since the last call.
 
     Raises:
         UserError: a vector or a ground truth that cannot be read.
     """
-    total, size = Tally(), how.batch_size
-    for first, chunk in users.chunks(start, stop, max(size, LOOKUP_ROWS // size * size)):
-        place = users.place(users.gt_field, first)
-        texts, rows = read_id_lists(chunk.column(users.gt_field), place)
-        truths = encode_truth(texts, rows, len(chunk), pool.ids)
-        for low in range(0, len(chunk), size):
-            batch = chunk.slice(low, size)
-            truth = truths.part(low, low + len(batch))
-            interests = _interests(users, batch, first + low, pool.index.d)
-            if on_scored is None:
-                kept = (truth.sizes > 0)[interests.rows]
-                interests = Interests(*(x[kept] for x in interests))
-            scores, positions = retrieve(pool, interests, len(batch), how)
-            hits = find_hits(positions, truth)
-            total += tally(hits, truth)
-            if on_scored is not None:
-                request_ids = plain(batch.column(users.id_field))
-                on_scored(Scored(request_ids, scores, positions, truth, hits))
-            on_rows(len(batch))
+    total = Tally.nothing(how.top_k)
+    at_once = min(LOOKUP_ROWS, max(1, HELD // (how.top_k * users.interests)))
+    for first, chunk in users.chunks(start, stop, at_once):
+        truth = _items(users, users.gt_field, chunk, first, pool)
+        excluded = None
+        if users.exclude_field:
+            excluded = Excluded(_items(users, users.exclude_field, chunk, first, pool), len(pool))
+        interests = _interests(users, chunk, first, pool.dim)
+        if not how.every_row:
+            kept = (truth.sizes > 0)[interests.rows]
+            interests = Interests(*(x[kept] for x in interests))
+        share = len(chunk) / max(1, len(interests.rows))
+
+        def done(queries: float, share: float = share) -> None:
+            on_rows(queries * share)
+
+        scores, found = _retrieve(pool, interests, len(chunk), how, excluded, done)
+        ranks = find_ranks(found, truth)
+        total += Tally.of(ranks, truth, how.top_k, excluded)
+        if on_scored is not None:
+            if found.shape[1] == 1:
+                scores, positions = scores[:, 0], found[:, 0]
+            else:
+                scores, positions = merge(scores, found, pool.larger_is_nearer)
+            on_scored(
+                Scored(
+                    first,
+                    plain(chunk.column(users.id_field)),
+                    scores,
+                    positions,
+                    truth,
+                    ranks,
+                    found,
+                    excluded,
+                    interests.vectors,
+                    interests.rows,
+                )
+            )
     return total
 
 
-def _interests(users: UserTable, batch: pa.Table, row: int, dim: int) -> Interests:
-    valid = batch.column(users.interests_field) if users.interests_field else None
+def _items(users: UserTable, field: str, chunk: pa.Table, first: int, pool: Pool) -> Truth:
+    texts, rows = read_id_lists(chunk.column(field), users.place(field, first))
+    return encode_truth(texts, rows, len(chunk), pool.ids)
+
+
+def _interests(users: UserTable, chunk: pa.Table, row: int, dim: int) -> Interests:
+    valid = chunk.column(users.interests_field) if users.interests_field else None
     place = users.place(users.vector_field, row)
-    return read_interests(batch.column(users.vector_field), place, dim, users.interests, valid)
+    return read_interests(chunk.column(users.vector_field), place, dim, users.interests, valid)

@@ -23,6 +23,10 @@ from tzrec.serving.bundle import Bundle
 
 ALL_COLUMNS = "ALL_COLUMNS"
 DEBUG_COLUMN = "debug_features"
+# Stands beside the parts: how many rows each of them has. Its name keeps it out of tables.
+MARKER = "_SUCCESS"
+# Bytes that a part collects before it writes them as one row group.
+GROUP_BYTES = 32 << 20
 
 
 class Predictor:
@@ -82,7 +86,10 @@ class Predictor:
         return pa.RecordBatch.from_pydict(made | {name: columns[name] for name in self.reserved})
 
     def run(self, folder: StagedFolder, steps: int | None = None, profile: bool = False) -> int:
-        """Writes part-{rank}.parquet; returns the rows of all ranks. Collective.
+        """Writes part-{rank}.parquet and a marker; returns the rows of all ranks. Collective.
+
+        One thread reads, `threads` compute features and vectors, the caller's writes; few batches
+        are held at once.
 
         Args:
             folder: where the parts go.
@@ -101,7 +108,11 @@ class Predictor:
             raise
         for line in outside_lines(self.bundle.features):
             print(f"rank {self.world.rank}: {line}", flush=True)
-        total = sum(gather(self.world, rows))
+        counts = gather(self.world, rows)
+        total = sum(counts)
+        if self.world.is_first:
+            parts = {part_name(rank): count for rank, count in enumerate(counts)}
+            (folder.path / MARKER).write_text(json.dumps({"rows": total, "parts": parts}) + "\n")
         folder.finish()
         seconds = time.perf_counter() - started
         say(
@@ -113,26 +124,46 @@ class Predictor:
     def _write(self, folder: StagedFolder, steps: int | None) -> int:
         schema = self._make(pa.RecordBatch.from_pylist([], self.loader.table.schema), 0, 0).schema
         whole = int(self.loader.course.sizes[:steps].sum()) * self.world.size
-        written = 0
+        written, held = 0, list[pa.RecordBatch]()
         with (
             bar(self.world, whole, "rows", "predict") as progress,
-            # Vectors do not repeat: a dictionary of them would only cost time.
             pq.ParquetWriter(
-                folder.path / f"part-{self.world.rank}.parquet", schema, use_dictionary=self.reserved
+                folder.path / part_name(self.world.rank),
+                schema,
+                # Vectors do not repeat, and nobody looks for one by its bounds: both would only cost time.
+                use_dictionary=self.reserved,
+                write_statistics=self.reserved,
             ) as writer,
         ):
+
+            def flush() -> None:
+                if held:
+                    table = pa.Table.from_batches(held)
+                    writer.write_table(table, row_group_size=table.num_rows)
+                    held.clear()
+
             for batch in self.loader.batches(stop=steps):
-                writer.write_batch(batch)
+                held.append(batch)
+                if sum(part.nbytes for part in held) >= GROUP_BYTES:
+                    flush()
                 written += batch.num_rows
                 progress.update(batch.num_rows * self.world.size)
+            flush()
         return written
+
+
+def part_name(rank: int) -> str:
+    """The file that a rank writes."""
+    return f"part-{rank}.parquet"
 
 
 def list_column(vectors: np.ndarray) -> pa.ListArray:
     """float32 [N, D] as an Arrow list column of N rows, without a copy."""
     rows, width = vectors.shape
     offsets = np.arange(rows + 1, dtype=np.int32) * width
-    return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(vectors).reshape(-1))
+    # No number is missing: who reads the file need not look for that.
+    kind = pa.list_(pa.field("element", pa.float32(), nullable=False))
+    return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(vectors).reshape(-1), type=kind)
 
 
 def explain(computed: Mapping[str, Sparse | Dense], rows: int) -> list[str]:

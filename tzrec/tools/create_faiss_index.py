@@ -9,22 +9,30 @@ Writes `faiss_index` (faiss.read_index loads it) and `id_mapping` (one id a line
 the id of vector i) into the folder; what stood there under these names is replaced at the end.
 """
 
-import os
-import tempfile
+import re
 import time
+from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from tzrec.retrieval.flags import only, positive
-from tzrec.retrieval.index import HNSW_TYPES, INDEX_TYPES, Plan, load, plan_hnsw, plan_ivf, save
-from tzrec.retrieval.items import ItemTable, Pool, build_pool
-from tzrec.retrieval.outputs import local_folder, replace_together
-from tzrec.retrieval.witness import NEAREST, QUERIES, Witness
+from tzrec.retrieval.index import (
+    FLAT_TYPES,
+    HNSW_TYPES,
+    IVF_TYPES,
+    METRICS,
+    NAMED_TYPES,
+    Plan,
+    plan_factory,
+    plan_flat,
+    plan_hnsw,
+    plan_ivf,
+)
+from tzrec.retrieval.items import ItemTable
+from tzrec.retrieval.outputs import local_folder
+from tzrec.retrieval.witness import NEAREST
+from tzrec.retrieval.writing import INDEX, create
 from tzrec.runtime.command import Parser, run
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import bar, duration, say
 from tzrec.runtime.world import World
 
@@ -46,10 +54,16 @@ def make_parser() -> Parser:
     add(
         "--index_output_dir", required=True, help="folder for faiss_index and id_mapping, such as export/user"
     )
-    add("--batch_size", type=positive, default=1024, help="rows read and added at once (1024)")
-    add("--index_type", choices=INDEX_TYPES, default=INDEX_TYPES[0], help="kind of index (IVFFlatIP)")
-    add("--ivf_nlist", type=positive, default=1000, help="lists of an IVF index, at most (1000)")
-    add("--hnsw_M", type=positive, default=32, help="links a vector of an HNSW index (32)")
+    add("--batch_size", type=positive, default=1024, help="rows added at once (1024)")
+    add(
+        "--index_type",
+        default=IVF_TYPES[0],
+        help=f"{', '.join(NAMED_TYPES)}, or the language of faiss' index factory, such as IVF4096,PQ16 or "
+        "SQ8 (IVFFlatIP)",
+    )
+    add("--metric", choices=list(METRICS), help="of an index in faiss' language: inner product or L2 (IP)")
+    add("--ivf_nlist", type=positive, default=1000, help="lists of an IVFFlat index, at most (1000)")
+    add("--hnsw_M", type=positive, default=32, help="links a vector of an HNSWFlat index (32)")
     add("--hnsw_efConstruction", type=positive, default=200, help="candidates when HNSW adds a vector (200)")
     add("--id_field", default="item_id", help="column of item ids (item_id)")
     add("--embedding_field", default="item_tower_emb", help="column of item vectors (item_tower_emb)")
@@ -57,48 +71,28 @@ def make_parser() -> Parser:
     return parser
 
 
-def write_ids(ids: pa.Array, path: Path) -> None:
-    """One id a line, UTF-8."""
-    nothing, line_end = (pa.scalar(text, pa.large_string()) for text in ("", "\n"))
-    lines = pc.binary_join_element_wise(ids, nothing, line_end)
-    with open(path, "wb") as file:
-        # A fresh array: its characters are exactly the lines, one after another.
-        file.write(lines.buffers()[2])
-        file.flush()
-        os.fsync(file.fileno())
+def make_plan(args: Namespace, items: ItemTable) -> Plan:
+    """What the flags ask for, within what the items can train.
 
-
-def build_checked(world: World, items: ItemTable, plan: Plan, batch_size: int) -> tuple[Pool, Witness]:
-    """The pool, and the exact neighbours of a few of its vectors to hold it against."""
-    sample = items.sample(max(plan.sample, QUERIES))
-    witness = Witness(sample[:: max(1, len(sample) // QUERIES)][:QUERIES], plan.metric)
-    with bar(world, len(items), "items", "index") as progress:
-
-        def see(vectors: np.ndarray) -> None:
-            witness.see(vectors)
-            progress.update(len(vectors))
-
-        return build_pool(items, plan, sample, batch_size, see=see), witness
-
-
-def write(pool: Pool, witness: Witness, folder: Path) -> tuple[int, float]:
-    """Writes both files beside their final places, reads the index back, then renames both.
-
-    Returns:
-        Size of the index in bytes, and the witness's recall.
+    Raises:
+        UserError: a type that is no index, a metric beside a type that has one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".index-", dir=folder) as staging:
-        index, mapping = Path(staging, "faiss_index"), Path(staging, "id_mapping")
-        save(pool.index, str(index))
-        write_ids(pool.ids, mapping)
-        written = load(str(index), shared=True)
-        if written.ntotal != len(pool.ids):
-            raise RuntimeError(f"{index} holds {written.ntotal} vectors, {len(pool.ids)} were written")
-        size, recall = index.stat().st_size, witness.recall(written)
-        del written
-        replace_together([(mapping, folder / mapping.name), (index, folder / index.name)])
-    return size, recall
+    kind, count = args.index_type, len(items)
+    # The same index in faiss' language: it gets what is done for the named one.
+    plain_graph = re.fullmatch(r"HNSW(\d+)(,Flat)?", kind)
+    if plain_graph and int(plain_graph[1]):
+        kind, args.hnsw_M = f"HNSWFlat{args.metric or 'IP'}", int(plain_graph[1])
+    elif kind in NAMED_TYPES and args.metric:
+        raise UserError(f"--metric: the type {kind} has its metric in its name; leave the flag out")
+    if kind in FLAT_TYPES:
+        return plan_flat(kind, count)
+    if kind in HNSW_TYPES:
+        return plan_hnsw(kind, count, args.hnsw_M, args.hnsw_efConstruction)
+    if kind in IVF_TYPES:
+        return plan_ivf(kind, count, args.ivf_nlist, round(args.ivf_nlist * PROBED) or 1)
+    return plan_factory(
+        kind, args.metric or "IP", count, items.sample(1).shape[1], PROBED, args.hnsw_efConstruction
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -112,22 +106,25 @@ def main(argv: Sequence[str]) -> None:
     items = ItemTable.open(
         args.embedding_input_path, "--embedding_input_path", args.id_field, args.embedding_field
     )
-    if args.index_type in HNSW_TYPES:
-        plan = plan_hnsw(args.index_type, len(items), args.hnsw_M, args.hnsw_efConstruction)
-    else:
-        plan = plan_ivf(args.index_type, len(items), args.ivf_nlist, round(args.ivf_nlist * PROBED) or 1)
+    plan = make_plan(args, items)
     say(world, plan.remark)
-    pool, witness = build_checked(world, items, plan, args.batch_size)
-    size, recall = write(pool, witness, folder)
-    found = f"finds {recall:.1%} of the {NEAREST} exact nearest of {len(witness.queries)} of its own vectors"
-    if recall < GOOD_RECALL:
-        advice = "HNSW over raw inner products may not reach all; use IVFFlatIP, or vectors of length one"
-        say(world, f"warning: the index {found}" + (f"; {advice}" if plan.kind == "HNSWFlatIP" else ""))
+    with bar(world, len(items), "items", "index") as progress:
+        made = create(items, plan, folder, args.batch_size, progress.update)
+    if made.remark:
+        say(world, made.remark)
+    found = f"finds {made.recall:.1%} of the {NEAREST} exact nearest of {made.queries} queries"
+    if made.recall < GOOD_RECALL:
+        say(
+            world,
+            f"warning: the index {found}; IVFFlatIP and IVFFlatL2 find more, or vectors of length one help",
+        )
     say(
         world,
-        f"{len(pool.ids):,} vectors of {pool.index.d} numbers, {plan.kind}"
+        f"{made.items:,} vectors of {made.dim} numbers, {plan.kind}"
         + (f" with {plan.nlist} lists" if plan.nlist else "")
-        + f", {size / 1e6:.1f} MB, {duration(time.monotonic() - began)}, {found}: {folder / 'faiss_index'}",
+        + f", {made.size / 1e6:.1f} MB, {duration(time.monotonic() - began)}, {found}, "
+        f"{made.latency.median:.2f} ms a query on one thread (99 % within {made.latency.worst:.2f} ms): "
+        f"{folder / INDEX}",
     )
 
 

@@ -11,29 +11,33 @@ One process: `python -m tzrec.tools.hitrate` with the same flags. Vectors are li
 or text joined by "," (several vectors: by ";"). The number does not depend on the ranks.
 """
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tzrec.datasets.files import expand
 from tzrec.datasets.staging import StagedFolder
-from tzrec.retrieval.flags import only, positive
-from tzrec.retrieval.hit_rate import Tally
-from tzrec.retrieval.index import IVF_TYPES, plan_ivf
-from tzrec.retrieval.items import ItemTable, Pool, build_pool
-from tzrec.retrieval.outputs import apart, local_folder
-from tzrec.retrieval.sharing import agreed, build_threads, once_a_host
-from tzrec.retrieval.users import Retrieval, Scored, UserTable, details_schema, score
+from tzrec.retrieval.evaluation import METRICS, Evaluation, totals
+from tzrec.retrieval.flags import only, positive, positives, words
+from tzrec.retrieval.index import FLAT_TYPES, IVF_TYPES, plan_flat, plan_ivf
+from tzrec.retrieval.items import ItemTable
+from tzrec.retrieval.outputs import apart, local_folder, new_file
+from tzrec.retrieval.page import render
+from tzrec.retrieval.pool import Pool, Search, write_pool
+from tzrec.retrieval.sharing import build_threads, once_a_host
+from tzrec.retrieval.users import Retrieval, UserTable
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
-from tzrec.runtime.processes import barrier, gather, leave_group
+from tzrec.runtime.processes import barrier, leave_group
 from tzrec.runtime.progress import bar, say
 from tzrec.runtime.world import World
 
 MODULE = "tzrec.tools.hitrate"
+TYPES = (*IVF_TYPES, *FLAT_TYPES)
 
 
 def make_parser() -> Parser:
@@ -45,14 +49,20 @@ def make_parser() -> Parser:
         help="table of user vectors and ground truth: file, folder, glob, URL",
     )
     add("--item_embedding_input", required=True, help="table of item ids and vectors")
-    add("--total_hitrate_output", help="new folder for a table with the one column hitrate")
+    add("--total_hitrate_output", help="new folder for a table with the column hitrate")
     add(
         "--hitrate_details_output",
         help="new folder for a table id | topk_ids | topk_dists | hitrate | hit_ids, row for row",
     )
+    add("--report", help="new file for a page with charts and the rows that missed worst, such as a.html")
     add("--batch_size", type=positive, default=1024, help="rows searched at once (1024)")
-    add("--index_type", choices=IVF_TYPES, default=IVF_TYPES[0], help="inner product or distance (IVFFlatIP)")
-    add("--top_k", type=positive, default=200, help="items retrieved (200)")
+    add(
+        "--index_type",
+        choices=TYPES,
+        default=TYPES[0],
+        help="inner product or distance, in the probed lists or (Flat) in all items (IVFFlatIP)",
+    )
+    add("--top_k", type=positives, default=[200], help="items retrieved; several as 50,100,200 (200)")
     add("--ivf_nlist", type=positive, default=1000, help="lists of the index, at most (1000)")
     add(
         "--ivf_nprobe", type=positive, default=800, help="lists searched; of fewer lists the same share (800)"
@@ -66,6 +76,7 @@ def make_parser() -> Parser:
         help="column of ground truth: an id, ids by ',', a list (gt_items)",
     )
     add("--user_embedding_field", default="user_tower_emb", help="column of user vectors (user_tower_emb)")
+    add("--exclude_items_field", help="column of items that a row must not be given, as the ground truth")
     add("--num_interests", type=positive, default=1, help="vectors a user row may hold (1)")
     add("--num_interests_field", help="column that says how many of a row's vectors count")
     add(
@@ -73,83 +84,60 @@ def make_parser() -> Parser:
         action="store_true",
         help="the best top_k of all interests together; otherwise top_k for each interest",
     )
+    add("--metrics", type=words(METRICS), default=[], help=f"also: {', '.join(METRICS)}, or all")
+    add(
+        "--popularity_input",
+        help="table of interactions, such as the training table, that says what is popular",
+    )
+    add("--popularity_field", help="its column of item ids (that of --item_id_field)")
+    add("--shard_items", type=positive, help="items searched at once (as many as 2 GiB of vectors hold)")
     add("--reader_type", help="ParquetReader")
     add("--writer_type", help="ParquetWriter")
     return parser
 
 
-class Details:
-    """One rank's part of the details, written while batches come."""
-
-    def __init__(self, path: Path, schema: pa.Schema, ids: pa.Array) -> None:
-        self.writer = pq.ParquetWriter(path, schema)
-        self.schema = schema
-        self.ids = ids
-
-    def write(self, scored: Scored) -> None:
-        self.writer.write_batch(scored.details(self.ids).cast(self.schema))
-
-    def close(self) -> None:
-        self.writer.close()
+def check(args: Namespace) -> None:
+    """What flags mean together."""
+    only("--reader_type", args.reader_type, "ParquetReader")
+    only("--writer_type", args.writer_type, "ParquetWriter")
+    if "popular" in args.metrics and not args.popularity_input:
+        raise UserError("--metrics popular: give --popularity_input, a table that says what is popular")
+    if args.popularity_field and not args.popularity_input:
+        raise UserError("--popularity_field: there is no --popularity_input to read it from")
+    if args.popularity_input and not (args.report or "popular" in args.metrics):
+        raise UserError("--popularity_input: nothing uses it; give --metrics popular or --report")
+    several = args.num_interests > 1 and not args.topk_across_interests
+    if several and {"ndcg", "mrr"} & set(args.metrics):
+        raise UserError(
+            "--metrics: ndcg and mrr need one ranked list a row; with several interests give "
+            "--topk_across_interests"
+        )
 
 
 def prepare_pool(world: World, args: Namespace) -> Pool:
-    """The index of the items, built once a host. Collective."""
+    """The items, ready to be searched, written once a host. Collective."""
     items = ItemTable.open(
         args.item_embedding_input, "--item_embedding_input", args.item_id_field, args.item_embedding_field
     )
-    plan = plan_ivf(args.index_type, len(items), args.ivf_nlist, args.ivf_nprobe)
+    if args.index_type in FLAT_TYPES:
+        plan = plan_flat(args.index_type, len(items))
+    else:
+        plan = plan_ivf(args.index_type, len(items), args.ivf_nlist, args.ivf_nprobe)
+    how = Search(plan, args.shard_items or 0)
     say(world, f"{plan.remark}; {faiss.omp_get_max_threads()} threads a process search")
 
-    def build() -> Pool:
+    def write(folder: Path) -> None:
         with bar(world, len(items), "items", "index") as progress:
-            return build_pool(
-                items,
-                plan,
-                items.sample(plan.sample),
-                threads=build_threads(world),
-                see=lambda vectors: progress.update(len(vectors)),
-            )
+            write_pool(folder, items, how, build_threads(world), progress.update)
 
-    return once_a_host(world, build)
-
-
-def measure(
-    world: World, users: UserTable, pool: Pool, how: Retrieval, details: StagedFolder | None
-) -> Tally:
-    """The tally of all ranks' rows; each writes its part of the details. Collective."""
-    start, stop = world.share(users.table.num_rows)
-
-    def own_rows() -> Tally:
-        part = None
-        if details is not None:
-            path = details.path / f"part-{world.rank}.parquet"
-            part = Details(path, details_schema(users), pool.ids)
-        try:
-            title = "hit rate" if world.size == 1 else f"hit rate (1 of {world.size} shares)"
-            with bar(world, stop - start, "rows", title) as progress:
-                return score(users, start, stop, pool, how, part.write if part else None, progress.update)
-        finally:
-            if part is not None:
-                part.close()
-
-    return sum(gather(world, agreed(world, own_rows)), Tally())
-
-
-def report(world: World, total: Tally, top_k: int) -> None:
-    if total.absent:
-        say(world, f"{total.absent:,} of {total.items:,} ground-truth items are not in the pool: never a hit")
-    say(
-        world,
-        f"Total HitRate@{top_k}: {total.rate:.4f} (hits {total.hits} of {total.items} ground-truth items, "
-        f"{total.rows} rows, {total.without} without ground truth)",
-    )
+    pool = once_a_host(world, write)
+    say(world, how.remark(len(pool), pool.dim))
+    return pool
 
 
 def main(argv: Sequence[str]) -> None:
     args = make_parser().parse_args(argv)
-    only("--reader_type", args.reader_type, "ParquetReader")
-    only("--writer_type", args.writer_type, "ParquetWriter")
+    check(args)
     world = World.from_environment()
     total_out, details_out = (
         StagedFolder(str(local_folder(path, flag)), flag, world) if path else None
@@ -160,6 +148,9 @@ def main(argv: Sequence[str]) -> None:
     )
     outputs = [folder for folder in (details_out, total_out) if folder is not None]
     apart(outputs)
+    page = new_file(args.report, "--report") if args.report else None
+    if args.popularity_input:
+        expand(args.popularity_input, (".parquet",), "--popularity_input")
     users = UserTable.open(
         args.user_gt_input,
         "--user_gt_input",
@@ -168,28 +159,47 @@ def main(argv: Sequence[str]) -> None:
         args.user_embedding_field,
         args.num_interests,
         args.num_interests_field,
+        args.exclude_items_field,
     )
-    how = Retrieval(args.top_k, args.index_type.endswith("IP"), args.batch_size, args.topk_across_interests)
+    how = Retrieval(
+        args.top_k[-1], args.batch_size, args.topk_across_interests, every_row=details_out is not None
+    )
     pool = prepare_pool(world, args)
+    evaluation = Evaluation(world, users, pool, how, args.top_k)
+    evaluation.prepare(
+        args.metrics,
+        args.popularity_input,
+        args.popularity_field or args.item_id_field,
+        breakdown=page is not None,
+    )
     try:
         for folder in outputs:
             folder.begin()
-        total = measure(world, users, pool, how, details_out)
-        if not total.items:
+        result = evaluation.run(details_out.path if details_out is not None else None)
+        if not result.tally.items:
             raise UserError(
                 f"--user_gt_input: none of {users.table.num_rows} rows has ground truth in column "
                 f'"{args.gt_items_field}"; see --gt_items_field'
             )
-        if world.is_first and total_out is not None:
-            pq.write_table(pa.table({"hitrate": [total.rate]}), total_out.path / "part-0.parquet")
+        if world.is_first:
+            if total_out is not None:
+                pq.write_table(totals(result), total_out.path / "part-0.parquet")
+            if page is not None:
+                # The name of the page appears last, when it is whole.
+                page.parent.mkdir(parents=True, exist_ok=True)
+                staged = page.with_name(page.name + ".unfinished")
+                staged.write_text(render(evaluation.report(result, args.index_type)), encoding="utf-8")
         for folder in outputs:
             folder.finish()
+        if world.is_first and page is not None:
+            os.replace(staged, page)
     except BaseException:
         if world.is_first:
             for folder in outputs:
                 folder.give_up()
         raise
-    report(world, total, args.top_k)
+    for line in result.lines():
+        say(world, line)
     if world.size > 1:
         barrier(world)
         leave_group()
