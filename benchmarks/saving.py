@@ -1,6 +1,6 @@
 """How long a save stops training, beside a plain copy of the same tensors and the write that follows.
 
-    python -m benchmarks.saving --megabytes 160 --rounds 5
+python -m benchmarks.saving --megabytes 160 --rounds 5
 """
 
 import argparse
