@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
 .PHONY: install quickstart test check clean \
-  bench bench-large bench-sampler bench-negatives bench-search bench-predict
+  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving
 
 install: $(INSTALLED)
 
@@ -50,6 +50,9 @@ bench-search: $(INSTALLED)
 
 bench-predict: $(INSTALLED)
 	$(BIN)/python benchmarks/predict.py
+
+bench-saving: $(INSTALLED)
+	$(BIN)/python -m benchmarks.saving
 
 clean:
 	rm -rf .venv .quickstart .bench .bench-pool .bench-predict build *.egg-info tzrec/protos

@@ -1,5 +1,6 @@
 """A small table, pool and configuration that tests train on, and how they start commands."""
 
+import contextlib
 import os
 import re
 import signal
@@ -168,37 +169,43 @@ class Running:
         **variables: str,
     ) -> None:
         self.out, self.err = log.with_suffix(".out"), log.with_suffix(".err")
+        self.mark = f"{os.getpid()}-{log}-{time.monotonic_ns()}"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
                 [*before, *_words(module, words, processes, launcher)],
                 stdout=out,
                 stderr=err,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-                # A group of its own, which `kill_all` ends and Ctrl-C of a test does not reach.
+                env={**os.environ, "OMP_NUM_THREADS": "1", "TZREC_TEST": self.mark, **variables},
+                # A group of its own, which Ctrl-C of a test reaches and that of the tests does not.
                 start_new_session=True,
             )
 
     def until(self, text: str, seconds: float = 90) -> None:
         """Waits for a text on stdout."""
         end = time.monotonic() + seconds
-        while text not in self.out.read_text():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f'no "{text}": {self.out.read_text()} {self.err.read_text()}')
+        while True:
+            alive, said = self.processes(), self.out.read_text()
+            if text in said:
+                return
+            if not alive or time.monotonic() > end:
+                raise AssertionError(f'no "{text}": {said} {self.err.read_text()}')
             time.sleep(0.02)
 
-    def worker(self, rank: int) -> int:
-        """The process id of a rank."""
+    def processes(self) -> list[int]:
+        """All that live, workers included: torchrun starts these in sessions of their own."""
+        found = []
         for folder in Path("/proc").iterdir():
             try:
-                held = (folder / "environ").read_bytes().split(b"\0") if folder.name.isdigit() else []
-                if b"RANK=%d" % rank in held and os.getsid(int(folder.name)) == self.process.pid:
-                    return int(folder.name)
+                if folder.name.isdigit() and self.mark.encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
             except OSError:
                 continue  # Ended in between.
-        raise AssertionError(f"no process of rank {rank}")
+        return found
 
     def kill_all(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        for number in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
         self.process.wait()
 
     def end(self, seconds: float = 90) -> int:

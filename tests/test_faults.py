@@ -58,21 +58,32 @@ def test_a_rank_that_is_killed_is_named_as_the_cause(small: Small) -> None:
 
 
 def test_all_processes_killed_at_any_moment(small: Small, tmp_path: Path) -> None:
-    words = (
-        *("--pipeline_config_path", small.config, "--continue_train", "--edit_config_json"),
-        json.dumps({"train_config.num_steps": 60, "train_config.save_checkpoints_steps": 2}),
-    )
-    moments = random.Random(5)
-    for number in range(2):
-        running = Running(tmp_path / str(number), "tzrec.train_eval", *words, processes=2)
-        running.until("| epoch")
-        time.sleep(moments.uniform(0, 1.0))
-        running.kill_all()
-        for step in steps_in(small.model):
-            assert read_facts(path_of(small.model, step)).position.step == step
-    done = command("tzrec.train_eval", *words)
+    """The ranks with the launcher; then the launcher alone, which does not leave the ranks behind."""
+    edits = {
+        "train_config.num_steps": 1000000,
+        "train_config.save_checkpoints_steps": 2,
+        "train_config.keep_checkpoint_max": 3,
+    }
+    words = ("--pipeline_config_path", small.config, "--continue_train", "--edit_config_json")
+    running = Running(tmp_path / "a", "tzrec.train_eval", *words, json.dumps(edits), processes=2)
+    running.until("| epoch")
+    time.sleep(random.Random(5).uniform(0, 1.0))
+    running.kill_all()
+    for step in steps_in(small.model):
+        assert read_facts(path_of(small.model, step)).position.step == step
+    running = Running(tmp_path / "b", "tzrec.train_eval", *words, json.dumps(edits), processes=2)
+    running.until("| epoch")
+    os.kill(running.process.pid, signal.SIGKILL)
+    running.end()
+    running.until("stopped by SIGTERM at step")
+    end = time.monotonic() + 60
+    while running.processes() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert running.processes() == []
+    last = steps_in(small.model)[-1]
+    done = command("tzrec.train_eval", *words, json.dumps(edits | {"train_config.num_steps": last + 4}))
     assert done.returncode == 0, done.stderr
-    assert steps_in(small.model)[-1] == 60
+    assert steps_in(small.model)[-1] == last + 4
     assert not [entry for entry in small.model.iterdir() if entry.suffix in (".saving", ".removing")]
 
 

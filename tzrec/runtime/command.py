@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import ctypes
 import errno
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,6 +21,9 @@ from tzrec.runtime.world import World, error_file, launch_identity
 USER_ERROR = 2
 FAILURE = 1
 INTERRUPTED = 130
+
+# From <linux/prctl.h>.
+PR_SET_PDEATHSIG = 1
 
 # Seconds after which a process ends that only suffers from the failure of another one.
 SECOND_FIDDLE = 2.0
@@ -84,6 +89,16 @@ def _first_to_report() -> bool:
     return True
 
 
+def _end_with_launcher() -> None:
+    """Has the kernel send SIGTERM to this process when torchrun dies.
+
+    torchrun starts workers in sessions of their own. Without this, those of a launcher that was
+    killed train on, into the model_dir of the run that takes its place.
+    """
+    if error_file() is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _tell_launcher(text: str) -> None:
     """Leaves the reason where torchrun picks it up for the end of its own report."""
     path = error_file()
@@ -117,6 +132,7 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         argv: the words; those of this process by default.
     """
     status = 0
+    _end_with_launcher()
     try:
         main(sys.argv[1:] if argv is None else argv)
     except SystemExit as leaving:  # argparse's --help

@@ -163,7 +163,7 @@ class Trainer:
         return checkpoint.path_of(self.model_dir, self.position.step)
 
     def _step(self, batch: Batch) -> None:
-        seed_step(self.world.rank, self.position.epoch, self.position.epoch_step)
+        seed_step(self.device, self.world.rank, self.position.epoch, self.position.epoch_step)
         rates = self.optimizers.begin(self.position.step, self.position.epoch)
         batch = batch.to(self.device, non_blocking=True)
         _, logits = self.model(batch)
@@ -281,13 +281,17 @@ def take_over(train: Loader[Batch], facts: Facts) -> tuple[Position, str]:
     return here, ""
 
 
-def seed_step(rank: int, epoch: int, step: int) -> None:
+def seed_step(device: torch.device, rank: int, epoch: int, step: int) -> None:
     """Makes the random numbers of a step (dropout) a function of these, as its negatives are.
 
     So a run that goes on draws what it would have drawn, and nothing but the position is saved.
     """
     high, low = np.random.SeedSequence([SEED, rank, epoch, step]).generate_state(2)
-    torch.manual_seed(int(high) << 32 | int(low))
+    seed = int(high) << 32 | int(low)
+    # Not torch.manual_seed: it asks every kind of device there is, which takes most of a millisecond.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def average_statistics(model: nn.Module, world: World) -> None:
