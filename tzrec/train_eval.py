@@ -83,6 +83,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     from tzrec.training.build import Session, build_plan
     from tzrec.training.loop import Trainer, restore
     from tzrec.training.sharding import choose_device
+    from tzrec.training.step import Stepper
 
     started = time.perf_counter()
     pipeline = loaded.message
@@ -120,8 +121,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         checkpoint.replace_text(model_dir / "pipeline.config", to_text(pipeline))
     trainer = Trainer(
         model=session.model,
-        optimizers=session.optimizers,
-        objective=session.objective,
+        stepper=Stepper(session.model, session.optimizers, session.objective, session.clip),
         train=batches,
         test=test,
         features=session.features,

@@ -1,6 +1,7 @@
 """Rules across fields that need no data: each takes the configuration and returns its mistakes."""
 
 import math
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -51,6 +52,8 @@ _POSITIVE = frozenset(
         "T_max",
         "T_0",
         "T_mult",
+        "max_gradient",
+        "norm_type",
     }
 )
 
@@ -258,6 +261,25 @@ def length_of_training(message: Any) -> list[Mistake]:
     return []
 
 
+def part_optimizers(message: Any) -> list[Mistake]:
+    """Each has an optimizer and a pattern that is a regular expression."""
+    mistakes = []
+    for i, part in enumerate(message.train_config.dense_optimizer.part_optimizers):
+        path = f"train_config.dense_optimizer.part_optimizers[{i}]"
+        if part.WhichOneof("optimizer") is None:
+            what = "part_optimizers wants an optimizer, such as adam_optimizer { lr: 0.001 }"
+            mistakes.append(Mistake(path, what))
+        try:
+            # An empty pattern would take everything, and leave the main optimizer without work.
+            wrong = "" if re.compile(part.regex_pattern).pattern else "is empty"
+        except re.error as error:
+            wrong = str(error)
+        if wrong:
+            what = f'regex_pattern "{part.regex_pattern}" is no pattern of names: {wrong}'
+            mistakes.append(Mistake(f"{path}.regex_pattern", what))
+    return mistakes
+
+
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
     ranges,
@@ -269,6 +291,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     shared_tables,
     feature_groups,
     best_checkpoint,
+    part_optimizers,
 )
 
 

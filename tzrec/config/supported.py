@@ -37,12 +37,8 @@ BUILT: dict[str, dict[str, Only | None]] = {
         "keep_checkpoint_max cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
         tensorboard_summaries=only("loss", "learning_rate"),
         gradient_accumulation_steps=only(0, 1),
-        mixed_precision=only(""),
+        mixed_precision=only("", "BF16"),
         fine_tune_ckpt_param_map=only(""),
-    ),
-    "GradClipping": built(
-        "max_gradient norm_type enable_global_grad_clip",
-        clipping_type=only("none"),
     ),
     "SparseOptimizer": built(
         "sgd_optimizer adagrad_optimizer rowwise_adagrad_optimizer adam_optimizer lars_sgd_optimizer "
@@ -53,7 +49,7 @@ BUILT: dict[str, dict[str, Only | None]] = {
     "DenseOptimizer": built(
         "sgd_optimizer adagrad_optimizer adam_optimizer adamw_optimizer adadelta_optimizer rmsprop_optimizer "
         "constant_learning_rate exponential_decay_learning_rate manual_step_learning_rate "
-        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate"
+        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate part_optimizers"
     ),
     "EvalConfig": built("num_steps log_step_count_steps"),
     "ExportConfig": built(

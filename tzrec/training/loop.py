@@ -20,9 +20,10 @@ from tzrec.runtime.progress import duration, say
 from tzrec.runtime.world import World
 from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Facts, Position
-from tzrec.training.evaluate import Objective, evaluate, show_metrics, total
+from tzrec.training.evaluate import evaluate, show_metrics, total
 from tzrec.training.optimizer import Optimizers
 from tzrec.training.sharding import describe_plan
+from tzrec.training.step import Stepper
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,7 @@ class Trainer:
 
     Args:
         model: sharded.
-        optimizers: of the model.
-        objective: loss and metrics.
+        stepper: moves the model by one batch, with its optimizers and its objective.
         train, test: batches; `test` may be None.
         features: asked at the end of a pass what values had no bucket.
         plan: when to log, save and end.
@@ -78,8 +78,7 @@ class Trainer:
     def __init__(
         self,
         model: DistributedModelParallel,
-        optimizers: Optimizers,
-        objective: Objective,
+        stepper: Stepper,
         train: Loader[Batch],
         test: Loader[Batch] | None,
         features: list[Feature],
@@ -89,7 +88,8 @@ class Trainer:
         device: torch.device,
         position: Position | None = None,
     ) -> None:
-        self.model, self.optimizers, self.objective = model, optimizers, objective
+        self.model, self.stepper = model, stepper
+        self.optimizers, self.objective = stepper.optimizers, stepper.objective
         self.train, self.test, self.features = train, test, features
         self.plan, self.model_dir, self.world, self.device = plan, model_dir, world, device
         self.position = position or Position()
@@ -123,21 +123,15 @@ class Trainer:
         return checkpoint.path_of(self.model_dir, self.position.step)
 
     def _step(self, batch: Batch) -> None:
-        rates = self.optimizers.begin(self.position.step, self.position.epoch)
-        batch = batch.to(self.device, non_blocking=True)
-        _, logits = self.model(batch)
-        loss_sum, weight = self.objective.loss(logits, batch)
-        # An empty batch has loss 0 and weight 0: 0 and not NaN.
-        (loss_sum / weight.clamp(min=1e-12)).backward()
-        self.optimizers.end()
         here = self.position
+        done = self.stepper(batch.to(self.device, non_blocking=True), here.step, here.epoch)
         here.step += 1
         here.epoch_step += 1
         if here.epoch_step == self.train.steps:
             here.epoch, here.epoch_step = here.epoch + 1, 0
-        self.log.add(batch.rows, loss_sum.detach(), weight.detach())
+        self.log.add(batch.rows, done.loss, done.weight)
         if here.step % self.plan.log_steps == 0 or here.step == self.last_step:
-            self.log.write(rates)
+            self.log.write(done.rates)
 
     def _save_is_due(self) -> bool:
         here = self.position
