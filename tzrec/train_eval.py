@@ -91,6 +91,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     from tzrec.training.fine_tune import begin_from, read_param_map
     from tzrec.training.loop import Trainer, restore, take_over
     from tzrec.training.sharding import choose_device
+    from tzrec.training.step import Stepper
 
     started = time.perf_counter()
     pipeline = loaded.message
@@ -128,8 +129,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         checkpoint.replace_text(model_dir / "pipeline.config", to_text(pipeline))
     trainer = Trainer(
         model=session.model,
-        optimizers=session.optimizers,
-        objective=session.objective,
+        stepper=Stepper(session.model, session.optimizers, session.objective, session.clip),
         train=batches,
         test=test,
         features=session.features,

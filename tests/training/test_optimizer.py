@@ -13,6 +13,7 @@ from tzrec.protos.optimizer_pb2 import DenseOptimizer, SparseOptimizer
 from tzrec.runtime.processes import leave_group
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
+from tzrec.training.step import Stepper
 
 
 @pytest.fixture
@@ -35,13 +36,10 @@ def steps(pipeline, count: int = 2) -> tuple[Session, dict[str, torch.Tensor], d
             found[name] = torch.cat([piece.detach().clone() for piece in pieces])
         return found
 
+    stepper = Stepper(session.model, session.optimizers, session.objective, session.clip)
     before = parameters()
     for step, batch in enumerate(loader.batches(stop=count)):
-        session.optimizers.begin(step, 0)
-        _, logits = session.model(batch)
-        loss, weight = session.objective.loss(logits, batch)
-        (loss / weight).backward()
-        session.optimizers.end()
+        stepper(batch, step, 0)
     return session, before, parameters()
 
 

@@ -1,6 +1,7 @@
 """Rules across fields that need no data: each takes the configuration and returns its mistakes."""
 
 import math
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,8 @@ _POSITIVE = frozenset(
         "T_max",
         "T_0",
         "T_mult",
+        "max_gradient",
+        "norm_type",
     }
 )
 
@@ -283,6 +286,25 @@ def fine_tuning(message: Any) -> list[Mistake]:
     return []
 
 
+def part_optimizers(message: Any) -> list[Mistake]:
+    """Each has an optimizer and a pattern that is a regular expression."""
+    mistakes = []
+    for i, part in enumerate(message.train_config.dense_optimizer.part_optimizers):
+        path = f"train_config.dense_optimizer.part_optimizers[{i}]"
+        if part.WhichOneof("optimizer") is None:
+            what = "part_optimizers wants an optimizer, such as adam_optimizer { lr: 0.001 }"
+            mistakes.append(Mistake(path, what))
+        try:
+            # An empty pattern would take everything, and leave the main optimizer without work.
+            wrong = "" if re.compile(part.regex_pattern).pattern else "is empty"
+        except re.error as error:
+            wrong = str(error)
+        if wrong:
+            what = f'regex_pattern "{part.regex_pattern}" is no pattern of names: {wrong}'
+            mistakes.append(Mistake(f"{path}.regex_pattern", what))
+    return mistakes
+
+
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
     fine_tuning,
@@ -296,6 +318,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     feature_groups,
     best_checkpoint,
     negatives,
+    part_optimizers,
 )
 
 

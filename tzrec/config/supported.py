@@ -40,11 +40,7 @@ BUILT: dict[str, dict[str, Only | None]] = {
             "loss", "learning_rate", "parameter", "gradient", "gradient_norm", "global_gradient_norm"
         ),
         gradient_accumulation_steps=only(0, 1),
-        mixed_precision=only(""),
-    ),
-    "GradClipping": built(
-        "max_gradient norm_type enable_global_grad_clip",
-        clipping_type=only("none"),
+        mixed_precision=only("", "BF16"),
     ),
     "SparseOptimizer": built(
         "sgd_optimizer adagrad_optimizer rowwise_adagrad_optimizer adam_optimizer lars_sgd_optimizer "
@@ -55,7 +51,7 @@ BUILT: dict[str, dict[str, Only | None]] = {
     "DenseOptimizer": built(
         "sgd_optimizer adagrad_optimizer adam_optimizer adamw_optimizer adadelta_optimizer rmsprop_optimizer "
         "constant_learning_rate exponential_decay_learning_rate manual_step_learning_rate "
-        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate"
+        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate part_optimizers"
     ),
     "EvalConfig": built("num_steps log_step_count_steps"),
     "ExportConfig": built(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from tzrec.runtime.errors import UserError, nearest
@@ -88,6 +89,10 @@ class Tower(nn.Module):
         stack: the perceptron; None for none.
         output_dim: floats of the vector; 0 leaves out the last layer.
         normalize: divide each vector by its length.
+
+    Attributes:
+        precision: what the linear layers compute in, such as torch.bfloat16; None for the type of
+            their parameters. Vectors are float32 either way and normalised as such.
     """
 
     def __init__(self, width: int, stack: Stack | None, output_dim: int, normalize: bool) -> None:
@@ -96,13 +101,21 @@ class Tower(nn.Module):
         width = self.mlp.out_features if self.mlp is not None else width
         self.output = nn.Linear(width, output_dim) if output_dim else None
         self.normalize = normalize
+        self.precision: torch.dtype | None = None
 
     def forward(self, x_RF: Tensor) -> Tensor:
         """float32 [R, F] -> float32 [R, D]."""
-        if self.mlp is not None:
-            x_RF = self.mlp(x_RF)
-        if self.output is not None:
-            x_RF = self.output(x_RF)
+        if self.precision is None:
+            x_RF = self._layers(x_RF)
+        else:
+            with torch.autocast(x_RF.device.type, self.precision):
+                x_RF = self._layers(x_RF)
+            x_RF = x_RF.float()
         if self.normalize:
             x_RF = nn.functional.normalize(x_RF, p=2.0, dim=1)
         return x_RF
+
+    def _layers(self, x_RF: Tensor) -> Tensor:
+        if self.mlp is not None:
+            x_RF = self.mlp(x_RF)
+        return x_RF if self.output is None else self.output(x_RF)

@@ -53,6 +53,18 @@ class World:
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
 
+def compute_threads(world: World) -> int | None:
+    """How many threads a process should compute with, or None to leave what the user or torch chose.
+
+    torchrun sets OMP_NUM_THREADS=1 where it starts several processes and the variable is not set,
+    which leaves cores idle unless there are as many processes. A 1 that the user has set looks the
+    same and is taken for torchrun's; another number is kept.
+    """
+    if world.local_size == 1 or os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        return None
+    return max(len(os.sched_getaffinity(0)) // world.local_size, 1)
+
+
 def launch_identity() -> str:
     """A text that all processes of one launch on one host share, and no other launch has.
 

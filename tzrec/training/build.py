@@ -10,13 +10,18 @@ from tzrec.features.build import build_features
 from tzrec.features.feature import Feature
 from tzrec.models.build import TwoTowers, build_model, tower_features
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
+from tzrec.protos.train_pb2 import GradClipping
 from tzrec.runtime.errors import UserError
-from tzrec.runtime.world import World
+from tzrec.runtime.world import World, compute_threads
 from tzrec.training.evaluate import Objective
 from tzrec.training.loop import Plan
-from tzrec.training.optimizer import Optimizers, build_dense, build_fused
+from tzrec.training.optimizer import Optimizers, build_fused, build_parts
 from tzrec.training.schedule import build_schedule
 from tzrec.training.sharding import choose_device, join, shard
+from tzrec.training.step import Clip, clip_norm, clip_value, use_exact_onednn
+
+# What the dense layers compute in, by train_config.mixed_precision; parameters stay float32.
+PRECISION = {"": None, "BF16": torch.bfloat16}
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Session:
         model: sharded.
         optimizers: of the model.
         objective: loss and metrics.
+        clip: of the dense gradients, or None.
     """
 
     world: World
@@ -39,6 +45,7 @@ class Session:
     model: DistributedModelParallel
     optimizers: Optimizers
     objective: Objective
+    clip: Clip | None
 
     @classmethod
     def begin(cls, pipeline: EasyRecConfig, world: World) -> "Session":
@@ -49,18 +56,43 @@ class Session:
         if device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = train.cudnn_allow_tf32
             torch.backends.cuda.matmul.allow_tf32 = train.cuda_matmul_allow_tf32
+        else:
+            use_exact_onednn()
+            if threads := compute_threads(world):
+                torch.set_num_threads(threads)
         towers = tower_features(pipeline, build_features(pipeline.feature_configs, pipeline.data_config))
         features = list({feature.name: feature for feature in (*towers.user, *towers.item)}.values())
         model = build_model(pipeline, towers, table_device="meta")
+        for tower in (model.user_tower, model.item_tower):
+            tower.precision = PRECISION[train.mixed_precision]
         join(device)
         sharded = shard(model, world, device, build_fused(train.sparse_optimizer))
         optimizers = Optimizers(
             sharded,
-            build_dense(train.dense_optimizer),
             build_schedule(train.sparse_optimizer),
-            build_schedule(train.dense_optimizer),
+            build_parts(train.dense_optimizer),
         )
-        return cls(world, device, features, towers, sharded, optimizers, build_objective(pipeline))
+        return cls(
+            world,
+            device,
+            features,
+            towers,
+            sharded,
+            optimizers,
+            build_objective(pipeline),
+            build_clip(train.grad_clipping),
+        )
+
+
+def build_clip(config: GradClipping) -> Clip | None:
+    """The clipping of dense gradients that a validated configuration asks for.
+
+    Dense gradients are the same on every rank, so `enable_global_grad_clip`, the norm over all
+    ranks instead of over this one, gives the same number either way.
+    """
+    if config.clipping_type == "norm":
+        return clip_norm(config.max_gradient, config.norm_type)
+    return clip_value(config.max_gradient) if config.clipping_type == "value" else None
 
 
 def build_objective(pipeline: EasyRecConfig) -> Objective:

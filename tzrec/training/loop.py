@@ -22,11 +22,12 @@ from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
 from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Data, Facts, Position
-from tzrec.training.evaluate import Objective, evaluate, show_metrics
+from tzrec.training.evaluate import evaluate, show_metrics
 from tzrec.training.optimizer import Optimizers
 from tzrec.training.report import Board, Profile, StepLog
 from tzrec.training.saving import Saver
 from tzrec.training.sharding import describe_plan
+from tzrec.training.step import Stepper
 from tzrec.training.stopping import Stop
 
 
@@ -75,8 +76,7 @@ class Trainer:
 
     Args:
         model: sharded.
-        optimizers: of the model.
-        objective: loss and metrics.
+        stepper: moves the model by one batch, with its optimizers and its objective.
         train, test: batches; `test` may be None.
         features: asked at the end of a pass what values had no bucket.
         plan: when to log, save and end.
@@ -88,8 +88,7 @@ class Trainer:
     def __init__(
         self,
         model: DistributedModelParallel,
-        optimizers: Optimizers,
-        objective: Objective,
+        stepper: Stepper,
         train: Loader[Batch],
         test: Loader[Batch] | None,
         features: list[Feature],
@@ -99,7 +98,8 @@ class Trainer:
         device: torch.device,
         position: Position | None = None,
     ) -> None:
-        self.model, self.optimizers, self.objective = model, optimizers, objective
+        self.model, self.stepper = model, stepper
+        self.optimizers, self.objective = stepper.optimizers, stepper.objective
         self.train, self.test, self.features = train, test, features
         self.plan, self.model_dir, self.world, self.device = plan, model_dir, world, device
         self.position = position or Position()
@@ -164,23 +164,17 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         seed_step(self.device, self.world.rank, self.position.epoch, self.position.epoch_step)
-        rates = self.optimizers.begin(self.position.step, self.position.epoch)
-        batch = batch.to(self.device, non_blocking=True)
-        _, logits = self.model(batch)
-        loss_sum, weight = self.objective.loss(logits, batch)
-        # An empty batch has loss 0 and weight 0: 0 and not NaN.
-        (loss_sum / weight.clamp(min=1e-12)).backward()
-        self.optimizers.end()
         here = self.position
+        done = self.stepper(batch.to(self.device, non_blocking=True), here.step, here.epoch)
         here.step += 1
         here.epoch_step += 1
         if here.epoch_step == self.train.steps_in(here.epoch):
             here.epoch, here.epoch_step = here.epoch + 1, 0
-        self.log.add(batch.rows, loss_sum.detach(), weight.detach())
+        self.log.add(batch.rows, done.loss, done.weight)
         if here.step % self.plan.log_steps == 0 or here.step == self.last_step:
-            loss = self.log.write(here, self.train.steps_in(here.epoch), rates)
+            loss = self.log.write(here, self.train.steps_in(here.epoch), done.rates)
             if self.board:
-                self.board.training(self.model, loss, rates, here.step)
+                self.board.training(self.model, loss, done.rates, here.step)
 
     def _save_is_due(self) -> bool:
         here = self.position

@@ -1,6 +1,7 @@
 """The border: optimizer configurations become torch and fused TorchRec optimizers."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,11 @@ from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
-from tzrec.protos.optimizer_pb2 import DenseOptimizer, SparseOptimizer, WeightDecayMode
-from tzrec.training.schedule import Schedule
+from tzrec.protos.optimizer_pb2 import DenseOptimizer, PartOptimizer, SparseOptimizer, WeightDecayMode
+from tzrec.runtime.errors import UserError
+from tzrec.training.schedule import Schedule, build_schedule
+
+MakeOptimizer = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def _weight_decay_mode(mode: int) -> Any:
     return FbgemmMode[WeightDecayMode.Name(mode)]
 
 
-def build_dense(config: DenseOptimizer) -> Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]:
+def build_dense(config: DenseOptimizer | PartOptimizer) -> MakeOptimizer:
     """Makes the dense optimizer of a validated configuration for some parameters."""
     kind = config.WhichOneof("optimizer")
     options = _options(getattr(config, kind))
@@ -86,44 +90,96 @@ def build_dense(config: DenseOptimizer) -> Callable[[list[torch.nn.Parameter]], 
     return lambda parameters: DENSE[kind](parameters, **options)
 
 
+@dataclass(frozen=True)
+class Part:
+    """An optimizer of some dense parameters.
+
+    Attributes:
+        make: the optimizer, for those parameters.
+        schedule: its learning rate.
+        pattern: a regular expression that is found in their names; "" for all that no other part takes.
+    """
+
+    make: MakeOptimizer
+    schedule: Schedule
+    pattern: str = ""
+
+
+def build_parts(config: DenseOptimizer) -> list[Part]:
+    """The optimizers of a validated configuration; the one for what is left comes last."""
+    parts = [
+        Part(build_dense(part), build_schedule(part), part.regex_pattern) for part in config.part_optimizers
+    ]
+    return [*parts, Part(build_dense(config), build_schedule(config))]
+
+
+def divide(names: Sequence[str], parts: Sequence[Part]) -> list[list[str]]:
+    """The names of each part's parameters; a name goes to the first part whose pattern is found in it.
+
+    Raises:
+        UserError: a part, other than the last, that gets none.
+    """
+    taken: list[list[str]] = [[] for _ in parts]
+    for name in names:
+        taken[next(i for i, part in enumerate(parts) if re.search(part.pattern, name))].append(name)
+    for i, part in enumerate(parts[:-1]):
+        if not taken[i]:
+            raise UserError(
+                f"train_config.dense_optimizer.part_optimizers[{i}].regex_pattern: "
+                f'"{part.pattern}" takes no parameter that an earlier part has not; '
+                f"the parameters are {', '.join(names)}"
+            )
+    return taken
+
+
 class Optimizers:
     """The fused and the dense optimizer of a sharded model, with the schedule of each.
 
     Args:
         model: sharded, its fused optimizer applied.
-        dense: makes the optimizer of the other parameters.
-        sparse_schedule, dense_schedule: their learning rates.
+        sparse_schedule: of the embedding tables.
+        parts: the optimizers of the other parameters, the one for what is left last.
+
+    Raises:
+        UserError: a part without parameters.
     """
 
     def __init__(
         self,
         model: DistributedModelParallel,
-        dense: Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer],
         sparse_schedule: Schedule,
-        dense_schedule: Schedule,
+        parts: Sequence[Part],
     ) -> None:
         self.fused: KeyedOptimizer = model.fused_optimizer
-        self.dense = KeyedOptimizerWrapper(
-            dict(in_backward_optimizer_filter(model.named_parameters())), lambda parameters: dense(parameters)
+        dense = dict(in_backward_optimizer_filter(model.named_parameters()))
+        # (key in a checkpoint, optimizer, schedule)
+        self.dense: list[tuple[str, KeyedOptimizer, Schedule]] = []
+        for i, (names, part) in enumerate(zip(divide(list(dense), parts), parts, strict=True)):
+            if names:
+                optimizer = KeyedOptimizerWrapper({name: dense[name] for name in names}, part.make)
+                key = "dense" if i == len(parts) - 1 else f"part{i}"
+                self.dense.append((key, optimizer, part.schedule))
+        self.combined = CombinedOptimizer(
+            [("fused", self.fused), *((key, optimizer) for key, optimizer, _ in self.dense)]
         )
-        self.combined = CombinedOptimizer([("fused", self.fused), ("dense", self.dense)])
         # Without it the state of a dense Adam does not exist yet, and a checkpoint loads
         # nothing into it without a word.
         self.combined.init_state({})
-        self.sparse_schedule, self.dense_schedule = sparse_schedule, dense_schedule
+        self.sparse_schedule, self.dense_schedule = sparse_schedule, parts[-1].schedule
 
     def begin(self, step: int, epoch: int) -> tuple[float, float]:
         """Sets the rates for a step and clears gradients; returns (sparse rate, dense rate).
 
         The fused update happens in the backward pass, so its rate must be set before.
         """
-        rates = self.sparse_schedule.rate(step, epoch), self.dense_schedule.rate(step, epoch)
-        for optimizer, rate in zip((self.fused, self.dense), rates, strict=True):
+        scheduled = [(self.fused, self.sparse_schedule), *((part[1], part[2]) for part in self.dense)]
+        for optimizer, schedule in scheduled:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = schedule.rate(step, epoch)
         self.combined.zero_grad(set_to_none=True)
-        return rates
+        return self.sparse_schedule.rate(step, epoch), self.dense_schedule.rate(step, epoch)
 
     def end(self) -> None:
         """Updates the dense parameters; the fused ones were updated in the backward pass."""
-        self.dense.step()
+        for _, optimizer, _ in self.dense:
+            optimizer.step()

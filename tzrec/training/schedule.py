@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tzrec.protos.optimizer_pb2 import DenseOptimizer, SparseOptimizer
+from tzrec.protos.optimizer_pb2 import DenseOptimizer, PartOptimizer, SparseOptimizer
 
 # (steps or epochs done, base rate) -> rate
 Curve = Callable[[float, float], float]
@@ -98,7 +98,7 @@ class Schedule:
         return self.curve(epoch if self.by_epoch else step, self.base)
 
 
-def build_schedule(config: SparseOptimizer | DenseOptimizer) -> Schedule:
+def build_schedule(config: SparseOptimizer | DenseOptimizer | PartOptimizer) -> Schedule:
     """The schedule of a validated optimizer configuration."""
     base = getattr(config, config.WhichOneof("optimizer")).lr
     kind = config.WhichOneof("learning_rate")
