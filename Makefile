@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench clean
+.PHONY: install quickstart test check bench bench-train clean
 
 install: $(INSTALLED)
 
@@ -32,5 +32,8 @@ bench: $(INSTALLED)
 	rm -rf .bench
 	$(BIN)/python -m tzrec.tools.tutorial demo --work_dir .bench
 
+bench-train: $(INSTALLED)
+	$(BIN)/python benchmarks/training.py --work_dir .bench_train
+
 clean:
-	rm -rf .venv .quickstart .bench build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench_train build *.egg-info tzrec/protos
