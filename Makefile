@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
 .PHONY: install quickstart test check clean \
-  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving
+  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving bench-train
 
 install: $(INSTALLED)
 
@@ -54,5 +54,8 @@ bench-predict: $(INSTALLED)
 bench-saving: $(INSTALLED)
 	$(BIN)/python -m benchmarks.saving
 
+bench-train: $(INSTALLED)
+	$(BIN)/python benchmarks/training.py --work_dir .bench-train
+
 clean:
-	rm -rf .venv .quickstart .bench .bench-pool .bench-predict build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench-pool .bench-predict .bench-train build *.egg-info tzrec/protos

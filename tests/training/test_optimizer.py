@@ -10,9 +10,13 @@ from tests.small import make_small
 from tzrec.config import prepare
 from tzrec.datasets.build import build_loader
 from tzrec.protos.optimizer_pb2 import DenseOptimizer, SparseOptimizer
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import leave_group
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
+from tzrec.training.checkpoint import Facts, save
+from tzrec.training.loop import restore, state_of
+from tzrec.training.optimizer import build_dense, build_parts, divide
 from tzrec.training.step import Stepper
 
 
@@ -61,6 +65,103 @@ def test_dense_optimizers(pipeline, kind: str) -> None:
     pipeline.train_config.dense_optimizer.CopyFrom(text_format.Parse(text, DenseOptimizer()))
     _, before, after = steps(pipeline)
     assert all(change > 0 for change in moved(before, after, "tower"))
+
+
+def test_sparse_updates_are_those_of_their_papers(pipeline) -> None:
+    """The gradient is what SGD of rate 1 moves; the others begin with the same tables and batch."""
+
+    def moves(text: str) -> dict[str, torch.Tensor]:
+        pipeline.train_config.sparse_optimizer.CopyFrom(text_format.Parse(text, SparseOptimizer()))
+        _, before, after = steps(pipeline, count=1)
+        leave_group()
+        return {name: before[name] - after[name] for name in before if "table_" in name}
+
+    gradients = moves("sgd_optimizer { lr: 1 }")
+    adagrad = moves("adagrad_optimizer { lr: 0.1 initial_accumulator_value: 0.01 }")
+    rowwise = moves("rowwise_adagrad_optimizer { lr: 0.1 }")
+    for name, gradient in gradients.items():
+        expected = 0.1 * gradient / ((0.01 + gradient**2).sqrt() + 1e-8)
+        torch.testing.assert_close(adagrad[name], expected, rtol=1e-3, atol=1e-6)
+        size = (gradient**2).mean(dim=1, keepdim=True).sqrt()
+        # A gradient that is the difference of two near weights has few digits; these rows have enough.
+        rows = (size > 1e-4).squeeze(1)
+        assert rows.any()
+        expected = (0.1 * gradient / (size + 1e-8))[rows]
+        torch.testing.assert_close(rowwise[name][rows], expected, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sgd_optimizer { lr: 0.1 momentum: 0.9 }", 2 - 0.1 - 0.19),
+        ("sgd_optimizer { lr: 0.1 momentum: 0.9 nesterov: true }", 2 - 0.19 - 0.271),
+        # The sums of squares are 1 and 2.
+        ("adagrad_optimizer { lr: 0.1 }", 2 - 0.1 - 0.1 / 2**0.5),
+        ("adam_optimizer { lr: 0.1 }", 1.8),
+        ("adam_optimizer { lr: 0.1 beta1: 0.5 amsgrad: true }", 1.8),
+        ("adamw_optimizer { lr: 0.1 weight_decay: 0.5 }", (2 * 0.95 - 0.1) * 0.95 - 0.1),
+        # The mean squares are 0.01 and 0.0199.
+        ("rmsprop_optimizer { lr: 0.1 }", 2 - 1.0 - 0.1 / 0.0199**0.5),
+        ("adadelta_optimizer { lr: 1 rho: 0 eps: 1 }", 2 - 0.5**0.5 - (1.5 / 2) ** 0.5),
+    ],
+)
+def test_two_steps_of_gradient_one(text: str, expected: float) -> None:
+    parameter = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = build_dense(text_format.Parse(text, DenseOptimizer()))([parameter])
+    for _ in range(2):
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+    assert parameter.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_part_optimizers_take_the_parameters_they_name(pipeline, tmp_path: Path) -> None:
+    text = 'adam_optimizer { lr: 0.1 } part_optimizers { regex_pattern: "user_tow" sgd_optimizer { lr: 0 } }'
+    pipeline.train_config.dense_optimizer.CopyFrom(text_format.Parse(text, DenseOptimizer()))
+    session, before, after = steps(pipeline)
+    assert set(moved(before, after, "user_tower")) == {0.0}
+    assert all(change > 0 for change in moved(before, after, "item_tower"))
+    assert [key for key, _, _ in session.optimizers.dense] == ["part0", "dense"]
+    # The state of both is part of a checkpoint, and comes back: Adam's count of steps, for one.
+    state = session.optimizers.dense[1][1].state
+    folder = save(tmp_path, state_of(session.model, session.optimizers), Facts(), World())
+    for held in state.values():
+        held["step"].zero_()
+    restore(folder, session.model, session.optimizers)
+    assert {held["step"].item() for held in session.optimizers.dense[1][1].state.values()} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "rest"),
+    [
+        # Adam's first step is the rate, whatever the gradient.
+        ("adam_optimizer { lr: 0.1 }", 0.1, 0.0),
+        # Decay takes a tenth of the weight beside it, once.
+        ("adamw_optimizer { lr: 0.1 weight_decay: 1 }", 0.1, 0.1),
+        ("adagrad_optimizer { lr: 0.1 }", 0.1, 0.0),
+    ],
+)
+def test_the_first_step_is_the_first(pipeline, text: str, first: float, rest: float) -> None:
+    """Making the state beforehand counts as no step and moves nothing."""
+    pipeline.train_config.dense_optimizer.CopyFrom(text_format.Parse(text, DenseOptimizer()))
+    _, before, after = steps(pipeline, count=1)
+    name = next(name for name in before if name.endswith("item_tower.output.weight"))
+    step = after[name] - (1 - rest) * before[name]
+    # Not of every weight: some follow a unit that no row of the batch switches on.
+    assert step.abs().max().item() == pytest.approx(first, rel=1e-2)
+
+
+def test_the_first_pattern_that_is_found_counts() -> None:
+    parts = build_parts(
+        text_format.Parse(
+            "sgd_optimizer { lr: 1 }"
+            'part_optimizers { regex_pattern: "a" sgd_optimizer { lr: 2 } }'
+            'part_optimizers { regex_pattern: "b$" sgd_optimizer { lr: 3 } }',
+            DenseOptimizer(),
+        )
+    )
+    assert divide(["ab", "b", "bc"], parts) == [["ab"], ["b"], ["bc"]]
+    with pytest.raises(UserError, match=r'part_optimizers\[1\].regex_pattern: "b\$" takes no parameter'):
+        divide(["ab", "c"], parts)
 
 
 def test_the_rates_of_the_schedules_reach_both_optimizers(pipeline) -> None:

@@ -132,6 +132,28 @@ def divide(names: Sequence[str], parts: Sequence[Part]) -> list[list[str]]:
     return taken
 
 
+def make_state(optimizer: KeyedOptimizer) -> None:
+    """Makes the state that torch would make in the first step, as it is before that step.
+
+    Without state a checkpoint loads nothing into an optimizer, without a word. TorchRec's
+    `init_state` makes it by a step with gradients of zero. That step must not count, or Adam
+    corrects its first moments for a step too many, and weight decay must not take part in it.
+    """
+    spared = [
+        {key: group[key] for key in ("lr", "weight_decay") if key in group}
+        for group in optimizer.param_groups
+    ]
+    for group, options in zip(optimizer.param_groups, spared, strict=True):
+        group.update(dict.fromkeys(options, 0.0))
+    optimizer.init_state({})
+    for group, options in zip(optimizer.param_groups, spared, strict=True):
+        group.update(options)
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"].zero_()
+    optimizer.zero_grad(set_to_none=True)
+
+
 class Optimizers:
     """The fused and the dense optimizer of a sharded model, with the schedule of each.
 
@@ -162,9 +184,8 @@ class Optimizers:
         self.combined = CombinedOptimizer(
             [("fused", self.fused), *((key, optimizer) for key, optimizer, _ in self.dense)]
         )
-        # Without it the state of a dense Adam does not exist yet, and a checkpoint loads
-        # nothing into it without a word.
-        self.combined.init_state({})
+        for _, optimizer, _ in self.dense:
+            make_state(optimizer)
         self.sparse_schedule, self.dense_schedule = sparse_schedule, parts[-1].schedule
 
     def begin(self, step: int, epoch: int) -> tuple[float, float]:
