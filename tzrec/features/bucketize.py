@@ -3,7 +3,7 @@
 An id of -1 means that the value has no bucket: it counts as missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import farmhash
 import numpy as np
@@ -61,6 +61,18 @@ def by_vocabulary(words: Sequence[str], first: int, unknown: int) -> Bucketizer:
         found = pc.index_in(text_of(flat).cast(pa.string()), vocabulary)
         ids = pc.add(pc.cast(found, pa.int64()), first)
         return pc.fill_null(ids, unknown).to_numpy(zero_copy_only=False)
+
+    return bucketize
+
+
+def by_dictionary(ids: Mapping[str, int], unknown: int) -> Bucketizer:
+    """The id that `ids` gives the text; `unknown` for any other text."""
+    words = pa.array(list(ids), pa.string())
+    numbered = np.array([*ids.values(), unknown], np.int64)
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        found = pc.index_in(text_of(flat).cast(pa.string()), words)
+        return numbered[pc.fill_null(found, len(ids)).to_numpy(zero_copy_only=False)]
 
     return bucketize
 
