@@ -1,6 +1,5 @@
 """What every feature type keeps to, alone, in a sequence of its own and in a group."""
 
-
 import numpy as np
 import pyarrow as pa
 import pytest

@@ -279,7 +279,17 @@ QUERY_TITLE = [
     ("q r", "x a", (0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 3.0, 3.0, 3.0)),
     ("a b", "a x b x x a", (1.0, 0.5, 0.0, 0.0, -1.0, 3.0, 2.0, 3.0, 2.5)),
 ]
-METHODS = ["query_common_ratio", "title_common_ratio", "is_contain", "is_equal", "index_of", "proximity_min_cover", "proximity_min_dist", "proximity_max_dist", "proximity_avg_dist"]
+METHODS = [
+    "query_common_ratio",
+    "title_common_ratio",
+    "is_contain",
+    "is_equal",
+    "index_of",
+    "proximity_min_cover",
+    "proximity_min_dist",
+    "proximity_max_dist",
+    "proximity_avg_dist",
+]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,7 +1,6 @@
 """The border: a data configuration becomes loaders with plain arguments."""
 
 import os
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,16 +13,12 @@ from tzrec.datasets.negative_text import MULTI_VALUE, AttributeType
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.rows import SEED
 from tzrec.datasets.sampler import NegativeSampler
-from tzrec.features.feature import Dense, Feature, Sparse
+from tzrec.features.feature import in_order
+from tzrec.features.graph import columns_of, compute_all
 from tzrec.protos import data_pb2
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World, cache_dir, hash_node_ids
-
-
-def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) -> dict[str, Sparse | Dense]:
-    """Every feature of a batch, by name."""
-    return {feature.name: feature.compute(columns) for feature in features}
 
 
 def worker_count(asked: int, world: World) -> int:
@@ -51,7 +46,7 @@ class BatchMaker:
         self.sampler = sampler
         self.weight_column = weight_column
         self.pin = pin
-        self.item_columns = sorted({feature.column for feature in layout.item_features})
+        self.item_columns = sorted(columns_of(layout.item_features))
 
     def __call__(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
@@ -92,7 +87,7 @@ def build_loader(
         )
     features = [*layout.user_features, *layout.item_features]
     sampler = data.negative_sampler if data.HasField("negative_sampler") else None
-    wanted = [feature.column for feature in features]
+    wanted = columns_of(features)
     wanted += list(data.sample_weight_fields)
     wanted += [sampler.item_id_field] if sampler else []
     # Labels are not read, for every row is a positive, but a name that is wrong should be known.
@@ -133,13 +128,17 @@ def build_loader(
 
 def _sampler(data: DataConfig, layout: Layout, schema: pa.Schema, evaluation: bool) -> NegativeSampler:
     config = data.negative_sampler
-    lost = {feature.column for feature in layout.item_features} - set(config.attr_fields)
+    lost = set(columns_of(layout.item_features)) - set(config.attr_fields)
     if lost:
         raise UserError(
             f"negative_sampler.attr_fields: the item tower reads {', '.join(sorted(lost))}, which the "
             f"negatives would not have; attr_fields names {', '.join(config.attr_fields)}"
         )
-    separators = {feature.column: feature.separator for feature in layout.item_features}
+    separators = {
+        column: feature.separator
+        for feature in in_order(layout.item_features)
+        for column in feature.source.columns
+    }
     encoded = data.fg_encoded_multival_sep if data.fg_mode == data_pb2.FG_NONE else ""
     types = []
     for name in config.attr_fields:

@@ -22,7 +22,7 @@ from tzrec.features.normalize import Normalizer, build_normalizer
 from tzrec.features.operators import Files, build_operator, separator_of, tokenizer_of
 from tzrec.features.outputs import DenseEmbedding, Table
 from tzrec.features.plain import Plain, Weighted
-from tzrec.features.source import OUTPUT, Input, SequenceShape, Source
+from tzrec.features.source import OUTPUT, Input, Operator, SequenceShape, Source
 from tzrec.features.values import numbers, rows_of
 from tzrec.features.vocabulary import read_vocabulary
 from tzrec.protos import data_pb2
@@ -128,6 +128,7 @@ class _Builder:
     def _build(self, spec: _Spec, read: tuple[Input, ...], needs: tuple[Feature, ...]) -> Feature:
         config = spec.config
         separator = self.data.fg_encoded_multival_sep if self.is_none else separator_of(config)
+        operator: Operator
         if self.is_encoded:
             operator = Weighted(separator) if getattr(config, "weighted", False) else Plain(separator)
         else:
@@ -139,6 +140,7 @@ class _Builder:
             "needs": needs,
             "stub": config.stub_type,
             "masked": config.use_mask,
+            "group": spec.group,
         }
         if is_embedded(config):
             return self._id_feature(spec, separator, common)

@@ -38,6 +38,10 @@ def _bits(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return of_integers
 
 
+def _choose(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+    return np.where(condition != 0, yes, no)
+
+
 def _half_away(x: np.ndarray, digits: np.ndarray | float = 0.0) -> np.ndarray:
     scale = 10.0 ** np.trunc(digits)
     return np.sign(x) * np.floor(np.abs(x) * scale + 0.5) / scale
@@ -77,7 +81,7 @@ ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
     "/": np.divide,
     "^": np.power,
     "negate": np.negative,
-    "choose": lambda condition, yes, no: np.where(condition != 0, yes, no),
+    "choose": _choose,
     "isnan": _logical(np.isnan),
     "sin": np.sin,
     "cos": np.cos,

@@ -32,6 +32,7 @@ class _Feature:
         needs: features whose output it reads.
         stub: computed for other features only, not given to the model.
         masked: training may take it away from some rows.
+        group: the sequence_feature that it stands in; "" for none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class _Feature:
     needs: "tuple[Feature, ...]" = ()
     stub: bool = False
     masked: bool = False
+    group: str = ""
     outside: Outside = field(default_factory=Outside, compare=False, repr=False)
 
     @property

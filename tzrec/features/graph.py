@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from tzrec.features.feature import Feature, in_order
-from tzrec.features.outputs import Computed
+from tzrec.features.outputs import Computed, DenseSequence, SparseSequence
 from tzrec.features.source import OUTPUT
+from tzrec.features.values import BadValueError
+from tzrec.runtime.errors import UserError
 
 
 def columns_of(features: Sequence[Feature]) -> list[str]:
@@ -32,4 +35,33 @@ def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) ->
             columns[OUTPUT + feature.name] = feature.output(values)
         if feature.name in wanted:
             computed[feature.name] = feature.finish(values)
+    groups: dict[str, dict[str, Computed]] = {}
+    for feature in features:
+        if feature.group:
+            groups.setdefault(feature.group, {})[feature.name] = computed[feature.name]
+    for together in groups.values():
+        check_same_lengths(together)
     return computed
+
+
+def check_same_lengths(sequences: Mapping[str, Computed]) -> None:
+    """Whether sequences that belong together have as many elements in every row.
+
+    Raises:
+        BadValueError: the first row where they have not.
+    """
+    first, ours = "", np.zeros(0, np.int32)
+    for name, sequence in sequences.items():
+        if not isinstance(sequence, SparseSequence | DenseSequence):
+            continue
+        if not first:
+            first, ours = name, sequence.lengths
+        elif not np.array_equal(ours, sequence.lengths):
+            if len(ours) != len(sequence.lengths):
+                raise UserError(f'"{first}" and "{name}" are sequences of different sides')
+            row = int(np.flatnonzero(ours != sequence.lengths)[0])
+            raise BadValueError(
+                f'"{first}" has {ours[row]} elements and "{name}" has {sequence.lengths[row]}; '
+                "sequences that belong together have one length in a row",
+                row,
+            )

@@ -29,7 +29,8 @@ def build_normalizer(text: str) -> Normalizer | None:
             return np.broadcast_to(made.flat, x.shape)
 
         return by_expression
-    return {"log10": _log10, "zscore": _zscore, "minmax": _minmax}[method](**options)
+    makers: dict[str, Callable[..., Normalizer]] = {"log10": _log10, "zscore": _zscore, "minmax": _minmax}
+    return makers[method](**options)
 
 
 def _log10(threshold: float = 1e-10, default: float = -10.0) -> Normalizer:

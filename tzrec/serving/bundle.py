@@ -15,7 +15,8 @@ from google.protobuf import json_format
 from tzrec.config import prepare, to_text
 from tzrec.datasets.batch import serving_tensors
 from tzrec.features.build import build_features
-from tzrec.features.feature import Dense, Feature, Sparse
+from tzrec.features.feature import Feature
+from tzrec.features.outputs import Computed
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.errors import UserError
 from tzrec.serving.tower import ServingTower, script
@@ -113,7 +114,7 @@ class Bundle:
         return cls(torch.jit.freeze(model), [features[name] for name in names], pipeline, outputs, device)
 
     @torch.no_grad()
-    def vectors(self, computed: dict[str, Sparse | Dense]) -> dict[str, torch.Tensor]:
+    def vectors(self, computed: dict[str, Computed]) -> dict[str, torch.Tensor]:
         """The outputs for computed features, on the CPU: float32 [N, D] by name."""
         found = self.model(serving_tensors(computed), self.device)
         return {name: found[name].float().cpu() for name in self.outputs}
