@@ -233,6 +233,9 @@ def _counts(path: str, feature: Any, name: str, read: list[Any]) -> list[Mistake
         names = [one.name for one in read]
         if not names:
             return [Mistake(path, f'"{name}" has no variables')]
+        if constants := [one for one in read if one.side == "const"]:
+            what = f'"{constants[0].text}" is no variable; write the number into the expression'
+            return [Mistake(f"{path}.{constants[0].path}", what)]
         bad = next((n for n in names if not n.isidentifier() or not n.isascii() or names.count(n) > 1), None)
         if bad is not None:
             what = f'"{name}": "{bad}" is no name of a variable, or stands twice'

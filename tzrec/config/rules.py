@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from tzrec.config import feature_rules
+from tzrec.config import feature_rules, group_rules
 from tzrec.config.walk import Mistake, all_set, features
 from tzrec.runtime.errors import nearest
 
@@ -137,6 +137,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     ranges,
     *feature_rules.RULES,
     feature_groups,
+    *group_rules.RULES,
     best_checkpoint,
 )
 

@@ -108,14 +108,13 @@ BUILT: dict[str, dict[str, Only | None]] = {
         f"{_EVERY}"
     ),
     "ModelConfig": built(
-        "feature_groups dssm losses metrics",
+        "feature_groups dssm losses metrics variational_dropout",
         num_class=only(1),
         kernel=only("PYTORCH"),
     ),
     "FeatureGroupConfig": built(
-        "group_name feature_names",
+        "group_name feature_names sequence_groups sequence_encoders embedding_name_suffix",
         group_type=only("DEEP"),
-        embedding_name_suffix=only(""),
     ),
     "DSSM": built(
         "user_tower item_tower output_dim temperature in_batch_negative",

@@ -13,8 +13,8 @@ from tzrec.features.feature import Feature, IdFeature, RawFeature
 from tzrec.features.graph import check_same_lengths
 from tzrec.features.outputs import Computed, Dense, DenseSequence, Sparse, SparseSequence, Table
 
-# Collections of tables: pooled for B rows, pooled for M rows, pooled with weights, vectors as they
-# are, and the same without training.
+# Collections of tables: pooled for B rows, pooled for M rows, pooled with weights; vectors as they are,
+# and the same without training, each followed by its width, for TorchRec wants one in a collection.
 USER, ITEM, WEIGHTED, SINGLE, FROZEN = "user", "item", "weighted", "single", "frozen"
 POOLED = (USER, ITEM, WEIGHTED)
 
@@ -93,13 +93,13 @@ class Layout:
 def _place(sharing: Sequence[Lookup], of_items: Mapping[str, Feature]) -> str:
     """The collection of a table that these look up."""
     if not sharing[0].table.trainable:
-        return FROZEN
-    if any(lookup.feature.is_sequence for lookup in sharing):
-        return SINGLE
-    if (
-        any(lookup.feature.weighted for lookup in sharing)
-        or len({one.feature.pooling for one in sharing}) > 1
-    ):
+        return f"{FROZEN}_{sharing[0].table.dim}"
+    by_weight = any(one.feature.weighted for one in sharing)
+    by_weight = by_weight or len({one.feature.pooling for one in sharing}) > 1
+    # torch's own bags, which read a checkpoint without TorchRec's kernels, weigh float32 only.
+    if any(one.feature.is_sequence for one in sharing) or (by_weight and sharing[0].table.half):
+        return f"{SINGLE}_{sharing[0].table.dim}"
+    if by_weight:
         return WEIGHTED
     return ITEM if any(lookup.feature.name in of_items for lookup in sharing) else USER
 
@@ -187,7 +187,7 @@ def collate(
         rows=rows,
         item_rows=item_rows,
         ids={
-            place: _jagged(place, lookups, computed, rows if place == USER else item_rows)
+            place: _jagged(place, lookups, computed, rows_in(place, rows, item_rows))
             for place, lookups in layout.lookups.items()
         },
         dense={},
@@ -200,8 +200,8 @@ def collate(
             batch.dense[feature.name] = torch.from_numpy(np.array(made.values, np.float32))
         if isinstance(made, DenseSequence | SparseSequence):
             batch.lengths[feature.name] = torch.from_numpy(np.array(made.lengths, np.int32))
-    for place in (SINGLE, FROZEN):
-        for lookup in layout.lookups.get(place, ()):
+    for place, lookups in layout.lookups.items():
+        for lookup in lookups if place not in POOLED else ():
             name = lookup.feature.name
             ids = computed[name]
             assert isinstance(ids, Sparse | SparseSequence)
@@ -210,6 +210,17 @@ def collate(
             if ids.weights is not None:
                 batch.id_weights[name] = torch.from_numpy(np.array(ids.weights, np.float32))
     return batch
+
+
+def rows_in(place: str, rows: int, item_rows: int) -> int:
+    """The rows of a collection's lookup.
+
+    At least one where vectors are not pooled: TorchRec's collection of these cannot look up a batch
+    without rows, and a row without ids adds nothing.
+    """
+    if place not in POOLED:
+        return max(item_rows, 1)
+    return rows if place == USER else item_rows
 
 
 def check_aligned(aligned: Iterable[Sequence[str]], computed: Mapping[str, Computed]) -> None:

@@ -29,10 +29,10 @@ class AutoDis(nn.Module):
 
     def forward(self, x_RN: Tensor) -> Tensor:
         """float32 [R, numbers] -> float32 [R, numbers * dim]."""
-        hidden_RNC = functional.leaky_relu(x_RN.unsqueeze(2) * self.first)
-        scores_RNC = torch.einsum("rnc,nck->rnk", hidden_RNC, self.second) + self.keep * hidden_RNC
-        choice_RNC = torch.softmax(scores_RNC / self.temperature, dim=2)
-        return torch.einsum("rnc,ncd->rnd", choice_RNC, self.meta).flatten(1)
+        hidden_NRC = functional.leaky_relu(x_RN.unsqueeze(2) * self.first).transpose(0, 1)
+        scores_NRC = torch.bmm(hidden_NRC, self.second) + self.keep * hidden_NRC
+        choice_NRC = torch.softmax(scores_NRC / self.temperature, dim=2)
+        return torch.bmm(choice_NRC, self.meta).transpose(0, 1).flatten(1)
 
 
 def dense_embedding(numbers: int, embedding: DenseEmbedding) -> nn.Module:

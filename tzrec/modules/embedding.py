@@ -20,7 +20,7 @@ from torchrec import (
 )
 from torchrec.types import DataType
 
-from tzrec.datasets.batch import FROZEN, POOLED, USER, WEIGHTED, Batch, Jagged, Layout, Lookup, feature_of
+from tzrec.datasets.batch import FROZEN, POOLED, WEIGHTED, Batch, Jagged, Layout, Lookup, feature_of, rows_in
 from tzrec.modules.group import Group, GroupInput
 from tzrec.runtime.errors import UserError, nearest
 
@@ -112,9 +112,9 @@ class TwoSidedEmbedding(nn.Module):
         # Waiting for one collection only after all were started overlaps their communication.
         waiting = {}
         for place, tables in self.tables.items():
-            rows = batch.rows if place == USER else batch.item_rows
+            rows = rows_in(place, batch.rows, batch.item_rows)
             ids = keyed(self.keys[place], batch.ids[place], rows)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and place != FROZEN):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not place.startswith(FROZEN)):
                 waiting[place] = tables(ids)
         for place, found in waiting.items():
             if place in POOLED:

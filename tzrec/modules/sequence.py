@@ -160,12 +160,12 @@ class MultiWindowDINEncoder(nn.Module):
 @torch.fx.wrap
 def heads_attend(qkv_RLP: Tensor, mask_RL: Tensor, heads: int, dropout: float) -> Tensor:
     """Scaled dot-product attention of all elements of a row with one another: [R, L, P / 3]."""
-    rows, size = qkv_RLP.size(0), qkv_RLP.size(1)
-    q, k, v = qkv_RLP.view(rows, size, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    rows, size, width = qkv_RLP.size(0), qkv_RLP.size(1), qkv_RLP.size(2) // 3
+    q, k, v = qkv_RLP.view(rows, size, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
     # A row without elements looks at its padding, which is left out afterwards: no division by 0.
     seen = mask_RL | ~mask_RL.any(dim=1, keepdim=True)
     out = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None], dropout_p=dropout)
-    return out.transpose(1, 2).reshape(rows, size, -1)
+    return out.transpose(1, 2).reshape(rows, size, width)
 
 
 class SelfAttentionEncoder(nn.Module):
@@ -173,10 +173,6 @@ class SelfAttentionEncoder(nn.Module):
 
     def __init__(self, width: int, dim: int, heads: int, dropout: float, longest: int) -> None:
         super().__init__()
-        if dim % heads:
-            raise UserError(
-                f"self_attention_encoder: multihead_attn_dim {dim} is no multiple of num_heads {heads}"
-            )
         self.project = nn.Linear(width, 3 * dim)
         self.output = nn.Linear(dim, dim)
         self.heads, self.dropout, self.longest, self.out_features = heads, dropout, longest, dim

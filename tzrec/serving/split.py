@@ -1,6 +1,8 @@
 """From a checkpoint to two towers."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +39,8 @@ def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
 def split(model: DSSM) -> dict[str, ServingTower]:
     """The serving towers of a model, "user" and "item"; they share its parameters."""
     weights: dict[str, Tensor] = {}
-    for tables in model.embeddings.tables.values():
+    collections: Iterable[Any] = model.embeddings.tables.values()
+    for tables in collections:
         is_pooled = isinstance(tables, EmbeddingBagCollection)
         inside = tables.embedding_bags if is_pooled else tables.embeddings
         weights |= {name: table.weight.detach() for name, table in inside.items()}

@@ -23,27 +23,25 @@ from tzrec.modules.mlp import Tower
 
 
 @torch.fx.wrap
-def pool(weight: Tensor, values: Tensor, lengths: Tensor, mean: bool) -> Tensor:
-    """Sums or averages the table rows of the ids of each row or element: float32 [R, D]; none gives zeros."""
+def pool(weight: Tensor, values: Tensor, lengths: Tensor, weights: Tensor | None, mean: bool) -> Tensor:
+    """Sums or averages the table rows of the ids of each row or element: float32 [R, D]; none gives zeros.
+
+    A weighted mean divides the sum by the count of ids.
+    """
     offsets = torch.zeros(lengths.size(0) + 1, dtype=torch.long, device=values.device)
     torch.cumsum(lengths, dim=0, out=offsets[1:])
-    mode = "mean" if mean else "sum"
-    return functional.embedding_bag(values, weight, offsets, mode=mode, include_last_offset=True).float()
-
-
-@torch.fx.wrap
-def pool_weighted(weight: Tensor, values: Tensor, lengths: Tensor, weights: Tensor, mean: bool) -> Tensor:
-    """Sums table rows times the weights of their ids; a mean divides by the count of ids."""
-    offsets = torch.zeros(lengths.size(0) + 1, dtype=torch.long, device=values.device)
-    torch.cumsum(lengths, dim=0, out=offsets[1:])
+    if weight.dtype == torch.half:
+        # Sums of float16 would be rounded at every step: only the rows that are read become float32.
+        weight, values = (
+            functional.embedding(values, weight).float(),
+            torch.arange(values.size(0), device=values.device),
+        )
+    if weights is None:
+        mode = "mean" if mean else "sum"
+        return functional.embedding_bag(values, weight, offsets, mode=mode, include_last_offset=True)
     total = functional.embedding_bag(
-        values,
-        weight,
-        offsets,
-        mode="sum",
-        per_sample_weights=weights.to(weight.dtype),
-        include_last_offset=True,
-    ).float()
+        values, weight, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )
     return total / lengths.clamp(min=1).unsqueeze(1) if mean else total
 
 
@@ -82,11 +80,8 @@ class ServingTower(nn.Module):
             counts = data[f"{feature.name}.{'key_lengths' if feature.is_sequence else 'lengths'}"].to(device)
             table = getattr(self, self.places[part.table.name])
             mean = part.feature.pooling == "mean"
-            if part.feature.weighted:
-                weights = data[f"{feature.name}.weights"].to(device)
-                vectors[part.name] = pool_weighted(table, values, counts, weights, mean)
-            else:
-                vectors[part.name] = pool(table, values, counts, mean)
+            weights = data[f"{feature.name}.weights"].to(device) if part.feature.weighted else None
+            vectors[part.name] = pool(table, values, counts, weights, mean)
         return {self.output: self.tower(self.group(vectors, lengths))}
 
 
