@@ -23,8 +23,7 @@ def lines_of(path):
     ("old", "new", "line"),
     [
         ("num_buckets: 10", "zch { zch_size: 5 }", f"a.config:23:84: zch of id_feature {NOT}"),
-        ("ParquetDataset", "CsvDataset", f"a.config:11:3: dataset_type: CsvDataset {NOT}; built is ParquetDataset"),
-        ("ParquetDataset", "OdpsDataset", f"a.config:11:3: dataset_type: OdpsDataset {NOT}; built is ParquetDataset"),
+        ("ParquetDataset", "OdpsDataset", f"a.config:11:3: dataset_type: OdpsDataset {NOT}; built are ParquetDataset, CsvDataset"),
         ("output_dim: 4", "output_dim: 4 similarity: EUCLID", f"a.config:37:19: similarity: EUCLID {NOT}; built are COSINE, INNER_PRODUCT"),
         ("adagrad_optimizer {", "adadelta_optimizer {", f"a.config:5:22: adadelta_optimizer {NOT}; built are sgd_optimizer, adagrad_optimizer, adam_optimizer, "),
         ("recall_at_k { top_k: 5 }", "auc {}", f"a.config:40:13: auc {NOT}; built is recall_at_k"),
@@ -35,7 +34,7 @@ def lines_of(path):
         ("num_epochs: 1", 'num_epochs: 1 grad_clipping { clipping_type: "norm" }', f'a.config:7:33: clipping_type: "norm" {NOT}; built is "none"'),
         ("num_epochs: 1", "num_epochs: 1 grad_scaler {}", f"a.config:7:17: grad_scaler of train_config {NOT}"),
         ("num_epochs: 1", 'num_epochs: 1 tensorboard_summaries: ["loss", "gradients"]', f'a.config:7:49: tensorboard_summaries: "gradients" {NOT}; built are "loss", "learning_rate"'),
-        ("batch_size: 16", "batch_size: 16 sample_mask_prob: 0.5", f"a.config:10:18: sample_mask_prob of data_config {NOT}"),
+        ("batch_size: 16", "batch_size: 16 batch_cost_size: 5", f"a.config:10:18: batch_cost_size of data_config {NOT}"),
         ('attr_delimiter: "\\x02"', 'item_id_delim: ","', f'a.config:19:5: item_id_delim of negative_sampler {NOT}; leave it at its default ";"'),
         ("losses {", "num_class: 2 losses {", f"a.config:39:3: num_class: 2 {NOT}; built is 1"),
         ("losses {", "kernel: TRITON losses {", f"a.config:39:3: kernel: TRITON {NOT}; built is PYTORCH"),

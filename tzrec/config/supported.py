@@ -8,6 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from tzrec.config.load import Loaded
 from tzrec.config.tree import together
 from tzrec.config.walk import Mistake, Set, all_set
+from tzrec.protos.data_pb2 import DatasetType
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ BUILT: dict[str, dict[str, Only | None]] = {
         "batch_size fg_mode fg_encoded fg_encoded_multival_sep label_fields num_workers pin_memory "
         "input_fields eval_batch_size drop_remainder fg_threads shuffle shuffle_buffer_size "
         "sample_weight_fields in_order negative_sampler is_orderby_partition odps_data_quota_name "
-        "odps_data_compression force_base_data_group",
-        dataset_type=only("ParquetDataset"),
+        "odps_data_compression force_base_data_group "
+        "delimiter with_header input_fields_str sample_mask_prob negative_sample_mask_prob",
+        dataset_type=only("ParquetDataset", "CsvDataset"),
     ),
     "NegativeSampler": built(
         "input_path num_sample attr_fields item_id_field attr_delimiter num_eval_sample field_delimiter"
@@ -131,13 +133,16 @@ _WITHOUT_MEANING = {
         "odps_data_quota_name",
         "odps_data_compression",
         "force_base_data_group",
-        # The types stand in the parquet files; batches keep their order whatever makes them;
-        # features are computed by the threads that num_workers counts.
-        "input_fields",
+        # Batches keep their order whatever makes them; features are computed by the threads that
+        # num_workers counts.
         "in_order",
         "fg_threads",
-    )
+    ),
+    # For whoever computes features online: it is written to fg.json.
+    "SequenceFeature": ("sequence_pk",),
 }
+# Of CsvDataset only: the names and types stand in the parquet files.
+_OF_CSV = ("input_fields", "input_fields_str", "delimiter", "with_header")
 _SPARSE_ON_CUDA_ONLY = (
     "adam_optimizer",
     "lars_sgd_optimizer",
@@ -166,10 +171,14 @@ def not_built(message: Any) -> list[Mistake]:
 
 def without_meaning(message: Any) -> list[Mistake]:
     """Fields that are accepted and change nothing here."""
+    kind = DatasetType.Name(message.data_config.dataset_type)
+    without = dict(_WITHOUT_MEANING)
+    if kind != "CsvDataset":
+        without["DataConfig"] += _OF_CSV
     return [
-        Mistake(one.path, f"{one.field.name} has no meaning for ParquetDataset and changes nothing")
+        Mistake(one.path, f"{one.field.name} has no meaning for {kind} and changes nothing")
         for one in all_set(message)
-        if one.field.name in _WITHOUT_MEANING.get(one.parent.DESCRIPTOR.name, ())
+        if one.field.name in without.get(one.parent.DESCRIPTOR.name, ())
         and not _is_default(one)
         # fg_threads: 0 beside the old fg_encoded says FG_NORMAL.
         and not (one.field.name == "fg_threads" and one.parent.fg_threads == 0)

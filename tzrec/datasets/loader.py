@@ -13,8 +13,10 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.rows import RowStream, batch_sizes, cut
+from tzrec.datasets.table import Table
+from tzrec.features.values import BadValueError
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 
 Made = TypeVar("Made")
@@ -41,7 +43,7 @@ class Loader(Generic[Made]):
 
     def __init__(
         self,
-        table: ParquetTable,
+        table: Table,
         world: World,
         make: Callable[[pa.RecordBatch, int, int], Made],
         batch_size: int,
@@ -72,9 +74,21 @@ class Loader(Generic[Made]):
         numbered = enumerate(rows, start)
         if self.workers == 0:
             for step, batch in numbered:
-                yield self.make(batch, epoch, step)
+                yield self._made(batch, epoch, step)
             return
         yield from self._in_threads(numbered, epoch)
+
+    def _made(self, batch: pa.RecordBatch, epoch: int, step: int) -> Made:
+        try:
+            return self.make(batch, epoch, step)
+        except BadValueError as error:
+            raise UserError(f"{self._place(epoch, step, error.row)}: {error}") from None
+
+    def _place(self, epoch: int, step: int, row: int) -> str:
+        """What to call a row of a batch: where the table has it."""
+        if row >= self.sizes[step]:
+            return "a sampled negative"
+        return self.table.place(self.stream.table_row(epoch, int(self.sizes[:step].sum()) + row))
 
     def _in_threads(self, numbered: Iterator[tuple[int, pa.RecordBatch]], epoch: int) -> Iterator[Made]:
         ready: queue.Queue[Future[Made] | BaseException | None] = queue.Queue()
@@ -88,7 +102,7 @@ class Loader(Generic[Made]):
                     room.acquire()
                     if stopped.is_set():
                         return
-                    ready.put(pool.submit(self.make, batch, epoch, step))
+                    ready.put(pool.submit(self._made, batch, epoch, step))
                 ready.put(None)
             except BaseException as error:  # Raised where the batches are consumed.
                 ready.put(error)

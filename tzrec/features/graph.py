@@ -18,12 +18,18 @@ def columns_of(features: Sequence[Feature]) -> list[str]:
     return [name for name in names if not name.startswith(OUTPUT)]
 
 
-def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) -> dict[str, Computed]:
+def compute_all(
+    features: Sequence[Feature], columns: Mapping[str, pa.Array], hidden: np.ndarray | None = None
+) -> dict[str, Computed]:
     """Every feature of a batch, by name; a feature that others read is read once.
 
     Args:
         features: what to compute.
         columns: those of `columns_of`, N rows each.
+        hidden: bool [N], rows in which features with `masked` have no value; None for no row.
+
+    Raises:
+        BadValueError: a value that a feature cannot take, sequences of one group that differ in length.
     """
     wanted = {feature.name for feature in features}
     ordered = in_order(features)
@@ -34,6 +40,8 @@ def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) ->
         if feature.name in read:
             columns[OUTPUT + feature.name] = feature.output(values)
         if feature.name in wanted:
+            if feature.masked and hidden is not None:
+                values = values.without(hidden)
             computed[feature.name] = feature.finish(values)
     groups: dict[str, dict[str, Computed]] = {}
     for feature in features:

@@ -43,6 +43,10 @@ class Files:
         """The path of a feature's vocab_file."""
         return str(vocab_path(config) if self.bundle is None else self.bundle / config.vocab_file)
 
+    def stop_path(self, config: Any) -> Path:
+        """The path of a text normalizer's stop_char_file."""
+        return (self.bundle or Path()) / config.stop_char_file
+
 
 def vocab_path(config: Any) -> Path:
     """The path of a feature's vocab_file; asset_dir is the folder of a path that is not absolute."""
@@ -99,7 +103,7 @@ def _expression(config: Any, files: Files) -> Operator:
 
 
 def _tokenize(config: Any, files: Files) -> Operator:
-    return Tokenize(tokenizer_of(config, files)[0], _text_normalizer(config))
+    return Tokenize(tokenizer_of(config, files)[0], _text_normalizer(config, files))
 
 
 def tokenizer_of(config: Any, files: Files) -> tuple[Tokenizer, int]:
@@ -107,12 +111,12 @@ def tokenizer_of(config: Any, files: Files) -> tuple[Tokenizer, int]:
     return open_tokenizer(config.tokenizer_type, files.path(config), config.feature_name)
 
 
-def _text_normalizer(config: Any) -> TextNormalizer:
+def _text_normalizer(config: Any, files: Files) -> TextNormalizer:
     text = config.text_normalizer
     stop = ""
     if text.stop_char_file:
         try:
-            stop = "".join(Path(text.stop_char_file).read_text(encoding="utf-8").splitlines())
+            stop = "".join(files.stop_path(text).read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise UserError(

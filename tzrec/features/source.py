@@ -61,6 +61,12 @@ class Values:
     rows: Rows
     sequence: np.ndarray | None = None
 
+    def without(self, hidden: np.ndarray) -> "Values":
+        """The same without the values of hidden rows, bool [N]; elements of sequences stay, empty."""
+        if self.sequence is not None:
+            hidden = np.repeat(hidden, self.sequence)
+        return Values(self.rows.keep(~hidden[self.rows.owners]), self.sequence)
+
 
 @dataclass(frozen=True)
 class Source:
