@@ -18,6 +18,7 @@ from tzrec.features.build import build_features
 from tzrec.features.graph import compute_all
 from tzrec.models.build import build_model, tower_features
 from tzrec.runtime.world import World
+from tzrec.serving.bundle import Bundle, write_bundle
 from tzrec.serving.split import load_model, split
 from tzrec.serving.tower import script
 from tzrec.training.checkpoint import path_of
@@ -107,7 +108,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("rows", [ROWS, 1])
-def test_the_exported_model_gives_what_the_eager_one_gives(root: Path, rows: int) -> None:
+def test_the_exported_model_gives_what_the_eager_one_gives(root: Path, tmp_path: Path, rows: int) -> None:
     pipeline = prepare(str(root / "pipeline.config")).message
     features = build_features(pipeline.feature_configs, pipeline.data_config)
     towers = tower_features(pipeline, features)
@@ -131,6 +132,11 @@ def test_the_exported_model_gives_what_the_eager_one_gives(root: Path, rows: int
             assert vectors.shape == (rows, 8)
             assert torch.isfinite(vectors).all()
             torch.testing.assert_close(vectors, eager[name], rtol=1e-5, atol=1e-5)
+            write_bundle(tmp_path / name, tower, pipeline)
+            bundle = Bundle.open(str(tmp_path / name), torch.device("cpu"))
+            served = bundle.vectors(compute_all(bundle.features, columns))
+            torch.testing.assert_close(served, {tower.output: vectors})
+            assert name == "item" or list((tmp_path / name).glob("p_tokenize_feature.tokenizer.json"))
     if rows > 1:
         assert (eager["user"][0] - eager["user"][1]).abs().max() > 1e-3
         nothing = {name: column.slice(0, 0) for name, column in columns.items()}

@@ -17,7 +17,7 @@ from tzrec.datasets.sampler import NegativeSampler
 from tzrec.datasets.tables import open_rows
 from tzrec.features.feature import Feature, in_order
 from tzrec.features.graph import columns_of, compute_all
-from tzrec.features.values import BadValueError, numbers
+from tzrec.features.values import BadValueError, numbers, placed
 from tzrec.protos import data_pb2
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
@@ -56,7 +56,10 @@ def row_weights(columns: Mapping[str, pa.Array], names: Sequence[str]) -> np.nda
     product = np.ones(len(columns[names[0]]), np.float32)
     for name in names:
         where = f'sample weight "{name}"'
-        weights = numbers(columns[name].fill_null(1), pa.float32(), where)
+        given = columns[name].is_valid().to_numpy(zero_copy_only=False)
+        weights = np.ones(len(given), np.float32)
+        with placed(given.astype(np.int32)):
+            weights[given] = numbers(columns[name].drop_null(), pa.float32(), where)
         wrong = np.flatnonzero(~((weights >= 0) & np.isfinite(weights)))
         if len(wrong):
             raise BadValueError(f"{where}: {weights[wrong[0]]} is no weight; give 0 or more", int(wrong[0]))
