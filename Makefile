@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
-.PHONY: install quickstart test check bench clean
+.PHONY: install quickstart test check bench bench-input clean
 
 install: $(INSTALLED)
 
@@ -31,6 +31,9 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	rm -rf .bench
 	$(BIN)/python -m tzrec.tools.tutorial demo --work_dir .bench
+
+bench-input: $(INSTALLED)
+	$(BIN)/python benchmarks/input.py
 
 clean:
 	rm -rf .venv .quickstart .bench build *.egg-info tzrec/protos

@@ -35,7 +35,9 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
     "TEXT_SBC2DBC": lambda text: text.translate(_HALF_WIDTH),
     "TEXT_CHT2CHS": lambda text: _simplifier()(text),
     "TEXT_FILTER": lambda text: re.sub(rf"[^\w\s{_BETWEEN}]|_", "", text),
-    "TEXT_SPLITCHRS": lambda text: re.sub(rf"(?<=[{_CHINESE}])(?=\S)|(?<=\S)(?=[{_CHINESE}])", " ", text),
+    "TEXT_SPLITCHRS": lambda text: re.sub(
+        rf"(?<=[{_CHINESE}])(?=[^\s{_BETWEEN}])|(?<=[^\s{_BETWEEN}])(?=[{_CHINESE}])", " ", text
+    ),
     "TEXT_REMOVE_SPACE": lambda text: re.sub(r"\s+", "", text),
 }
 
