@@ -36,6 +36,7 @@ _WORDS = {
     "fg_value_type": ("", "string", "int32", "int64", "float", "double"),
     "data_type": ("FP32", "FP16"),
 }
+_OF_TABLES = ("embedding_name", "pooling", "init_fn", "trainable", "data_type")
 _OF_SEQUENCES = ("sequence_length", "sequence_delim", "sequence_fields")
 
 
@@ -165,10 +166,6 @@ def numbers_and_tables(message: Any) -> list[Mistake]:
         if not embedded and feature.DESCRIPTOR.name == "RawFeature" and feature.value_dim == 0:
             what = f'"{name}" has no boundaries: value_dim must say how many numbers it has'
             mistakes.append(Mistake(f"{path}.value_dim", what))
-        if not embedded and not dense:
-            for field in given(feature, ("init_fn", "embedding_name")):
-                what = f'"{name}" gives its numbers as they are and has no table for {field}'
-                mistakes.append(Mistake(f"{path}.{field}", what))
         normalizer = getattr(feature, "normalizer", "")
         if normalizer:
             if is_text_valued(feature):
@@ -339,6 +336,20 @@ def _rows(feature: Any) -> int | None:
         words = len(feature.vocab_list)
         return words + 2 if unknown is None else max(words, unknown + 1)
     return None
+
+
+def without_a_table(message: Any) -> list[Mistake]:
+    """Notes about fields of tables that a feature sets which looks up none."""
+    notes = []
+    for path, feature, name in features(message):
+        if is_embedded(feature):
+            continue
+        dense = feature.WhichOneof("dense_emb") is not None
+        for field in given(feature, _OF_TABLES if dense else (*_OF_TABLES, "embedding_dim")):
+            if getattr(feature, field) != feature.DESCRIPTOR.fields_by_name[field].default_value:
+                what = f'{field} changes nothing: "{name}" looks up no table, its values are numbers'
+                notes.append(Mistake(f"{path}.{field}", what))
+    return notes
 
 
 RULES = (
