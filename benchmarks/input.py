@@ -4,17 +4,26 @@
     python benchmarks/input.py --rows 200000 --rounds 3
 
 Every figure stands beside a bare pyarrow scan of the same columns of the same files, measured in the same
-run: the rounds of all cases take turns, and the median of each is shown. One core, no loader threads.
+run: the rounds of all cases take turns, and the median of each is shown. One core, no loader threads;
+seconds are those of the processor, of all threads, so that other work on the machine counts little.
 The last line trains and says what share of the time a step waits for its batch.
 """
 
+# ruff: noqa: E402
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+TRAIN, CORES = "--train", os.sched_getaffinity(0)
+if TRAIN not in sys.argv:
+    # Before Arrow starts threads, which keep the cores they began with: one core for both sides.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import numpy as np
 import pyarrow as pa
@@ -132,7 +141,6 @@ def waiting(pipeline: EasyRecConfig, steps: int) -> None:
     from tzrec.runtime.processes import leave_group
     from tzrec.training.build import Session
 
-    torch.set_num_threads(2)
     session = Session.begin(pipeline, World())
     loader = build_loader(pipeline.data_config, session.towers.layout, World(), pipeline.train_input_path)
     source = iter(loader.batches())
@@ -162,11 +170,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="of the training at the end; 0 for none")
+    parser.add_argument(TRAIN, help=argparse.SUPPRESS)  # The training at the end, in a process of its own.
     arguments = parser.parse_args()
-    cores = os.sched_getaffinity(0)
-    # Arrow reads ahead on threads of its own: only this makes it one core for both sides.
-    os.sched_setaffinity(0, {min(cores)})
-    pa.set_cpu_count(1)
+    if arguments.train:
+        waiting(prepare(arguments.train).message, arguments.steps)
+        return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -181,20 +189,21 @@ def main() -> None:
             Case("FG_NORMAL", pipeline, source),
             Case("FG_DAG", pipeline, source),
         ]
-        print("\n| fg_mode | what | million rows/s | of the bare scan |\n|---|---|---|---|")
+        print("\n| fg_mode | what | million rows per CPU second | of the bare scan |\n|---|---|---|---|")
         for case in cases:
             seconds: dict[str, list[float]] = {what: [] for what in case.timed}
             for round_ in range(arguments.rounds + 1):
                 for what, run in case.timed.items():
                     run()  # What ran before leaves the memory pool and the caches in its own state.
-                    begin = time.perf_counter()
+                    begin = time.process_time()
                     rows = run()
                     if round_:  # The first round warms files and memory.
-                        seconds[what].append(time.perf_counter() - begin)
+                        seconds[what].append(time.process_time() - begin)
             show(case, seconds, rows)
         if arguments.steps:
-            os.sched_setaffinity(0, cores)
-            waiting(pipeline, arguments.steps)
+            config = str(root / "demo" / "pipeline.config")
+            command = [sys.executable, __file__, TRAIN, config, "--steps", str(arguments.steps)]
+            subprocess.run(command, check=True, preexec_fn=lambda: os.sched_setaffinity(0, CORES))
 
 
 if __name__ == "__main__":

@@ -90,16 +90,15 @@ def parse(text: str, variables: Collection[str]) -> Tree:
     Raises:
         UserError: a syntax error, an unknown name, a wrong number of arguments; with its position, from 1.
     """
-    from lark.exceptions import UnexpectedEOF, UnexpectedInput
+    from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
     try:
         tree = _parser().parse(text)
-    except UnexpectedEOF:
-        raise UserError(f'expression "{text}": ends too early, at position {len(text) + 1}') from None
     except UnexpectedInput as error:
-        if error.pos_in_stream is None or error.pos_in_stream < 0 or error.pos_in_stream >= len(text):
+        token = getattr(error, "token", None)
+        if not isinstance(error, UnexpectedCharacters) and (token is None or token.type == "$END"):
             raise UserError(f'expression "{text}": ends too early, at position {len(text) + 1}') from None
-        place = error.pos_in_stream
+        place = error.pos_in_stream or 0
         what = f'position {place + 1}: "{text[place]}" is not expected'
         raise UserError(f'expression "{text}": {what}') from None
     return _converted(tree, text, frozenset(variables), 0)

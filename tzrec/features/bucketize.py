@@ -37,9 +37,10 @@ def by_number(buckets: int) -> Bucketizer:
 
     def bucketize(flat: pa.Array, where: str) -> np.ndarray:
         ids = numbers(flat, pa.int64(), where)
-        # Seen as unsigned a negative id is huge: one comparison tests both ends.
-        outside = ids.view(np.uint64) >= np.uint64(buckets)
-        return np.where(outside, -1, ids) if outside.any() else ids
+        # The ends alone need no array of their own, and nearly always nothing lies outside.
+        if not len(ids) or (ids.min() >= 0 and ids.max() < buckets):
+            return ids
+        return np.where((ids < 0) | (ids >= buckets), -1, ids)
 
     return bucketize
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -44,13 +45,13 @@ class _Feature:
     group: str = ""
     outside: Outside = field(default_factory=Outside, compare=False, repr=False)
 
-    @property
+    @cached_property
     def where(self) -> str:
         """What to call the feature in an error."""
         names = ", ".join(f'"{name}"' for name in self.source.columns)
         return f'feature "{self.name}", column {names}'
 
-    @property
+    @cached_property
     def is_sequence(self) -> bool:
         return self.source.shape is not None
 
@@ -113,8 +114,8 @@ class IdFeature(_Feature):
         with placed(rows.lengths):
             ids = self.bucketizer(rows.flat, self.where)
         lengths, weights = rows.lengths, rows.weights
-        missing = ids < 0
-        if missing.any():
+        if len(ids) and ids.min() < 0:
+            missing = ids < 0
             self.outside.add(rows.flat.filter(pa.array(missing)))
             lengths = lengths - np.bincount(rows.owners[missing], minlength=len(lengths)).astype(np.int32)
             ids = ids[~missing]

@@ -6,6 +6,7 @@ same operator, and the lengths of the rows are put back afterwards.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +85,7 @@ class Source:
     shape: SequenceShape | None = None
     spread: bool = False
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that are read, each once."""
         return tuple(dict.fromkeys(one.column for one in self.inputs if one.constant is None))
@@ -96,7 +97,7 @@ class Source:
             BadValueError: sequences of one row that differ in length, or what the operator raises.
         """
         if self.shape is None or self.spread:
-            rows = next(len(columns[name]) for name in self.columns)
+            rows = len(columns[self.columns[0]])
             values = self.operator([self._array(one, columns, rows) for one in self.inputs], where)
             return _spread(values, self.shape) if self.spread and self.shape else Values(values)
         elements = {

@@ -1,7 +1,5 @@
 """An Arrow column of any type as rows of values: one flat array and a length a row."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +21,22 @@ class BadValueError(UserError):
         self.row = row
 
 
-@contextmanager
-def placed(lengths: np.ndarray) -> Iterator[None]:
-    """Inside, a BadValueError that counts values comes out as one that counts the rows of these lengths."""
-    try:
-        yield
-    except BadValueError as error:
-        row = int(np.searchsorted(np.cumsum(lengths), error.row, side="right"))
-        raise BadValueError(str(error), row) from None
+class placed:  # noqa: N801 - used like a function in a with statement
+    """Inside, a BadValueError that counts values comes out as one that counts the rows of these lengths.
+
+    A class, for a generator made into a context manager costs as much as a small feature.
+    """
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BadValueError):
+            row = int(np.searchsorted(np.cumsum(self.lengths), error.row, side="right"))
+            raise BadValueError(str(error), row) from None
 
 
 @dataclass(frozen=True)
@@ -155,9 +161,9 @@ def fill_empty(flat: np.ndarray, lengths: np.ndarray, filling: np.ndarray) -> tu
         lengths: int32 [N].
         filling: [F] values of the same type; nothing happens when F is 0.
     """
-    empty = lengths == 0
-    if not len(filling) or not empty.any():
+    if not len(filling) or not len(lengths) or lengths.min() > 0:
         return flat, lengths
+    empty = lengths == 0
     full = np.where(empty, len(filling), lengths).astype(np.int32)
     out = np.empty(full.sum(), flat.dtype)
     is_filling = np.repeat(empty, full)
@@ -190,6 +196,8 @@ def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
         return np.where(np.abs(whole) < 2.0**62, whole, -1).astype(np.int64)
     elif not pa.types.is_integer(flat.type) and not pa.types.is_floating(flat.type):
         raise BadValueError(f"{where}: {flat.type} is no number; give numbers or text", 0)
+    if flat.type == kind:
+        return flat.to_numpy(zero_copy_only=False)
     try:
         if is_text(flat.type) and kind == pa.float32():
             return flat.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
