@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
 .PHONY: install quickstart test check clean \
-  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving bench-train
+  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving bench-train bench-input
 
 install: $(INSTALLED)
 
@@ -56,6 +56,9 @@ bench-saving: $(INSTALLED)
 
 bench-train: $(INSTALLED)
 	$(BIN)/python benchmarks/training.py --work_dir .bench-train
+
+bench-input: $(INSTALLED)
+	$(BIN)/python benchmarks/input.py
 
 clean:
 	rm -rf .venv .quickstart .bench .bench-pool .bench-predict .bench-train build *.egg-info tzrec/protos

@@ -15,9 +15,10 @@ import torch
 from tests.small import ITEMS, Small, command, make_small
 from tzrec.config import prepare
 from tzrec.datasets.batch import serving_tensors
-from tzrec.datasets.build import build_loader, compute_all
+from tzrec.datasets.build import build_loader
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.features.build import build_features
+from tzrec.features.graph import compute_all
 from tzrec.models.build import tower_features
 from tzrec.runtime.world import World
 from tzrec.serving.split import load_model

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tzrec.config import check_sparse_optimizer, prepare
 from tzrec.datasets.files import expand
+from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     for note in loaded.notes:
         say(world, note)
     pipeline = loaded.message
-    expand(pipeline.eval_input_path, (".parquet",), "eval_input_path")
+    expand(pipeline.eval_input_path, suffixes(pipeline.data_config), "eval_input_path")
 
     from tzrec.datasets.build import build_loader
     from tzrec.features.feature import outside_lines

@@ -57,7 +57,7 @@ def export(
     chosen = choose(pipeline, checkpoint_path)
     model = load_model(pipeline, chosen)
     folder.begin()
-    for name, tower in split(pipeline, model).items():
+    for name, tower in split(model).items():
         write_bundle(folder.path / name, tower, pipeline, assets)
     folder.finish()
     say(World(), f"exported {chosen} to {folder.final / 'user'} and {folder.final / 'item'}")

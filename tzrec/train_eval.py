@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tzrec.config import Loaded, check_sparse_optimizer, prepare, to_text
 from tzrec.datasets.files import expand
+from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import duration, say
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         say(world, note)
     # Cheap mistakes are told before the second that importing torch takes.
     for flag in ("train_input_path", "eval_input_path"):
-        expand(getattr(pipeline, flag), (".parquet",), flag)
+        expand(getattr(pipeline, flag), suffixes(pipeline.data_config), flag)
     if kind := pipeline.data_config.WhichOneof("sampler"):
         for field, value in getattr(pipeline.data_config, kind).ListFields():
             if field.name.endswith("input_path"):

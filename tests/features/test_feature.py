@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from tzrec.features.build import build_features
-from tzrec.features.feature import Dense, Sparse, outside_lines
+from tzrec.features.feature import outside_lines
+from tzrec.features.outputs import Dense, Sparse
 from tzrec.protos import data_pb2
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.protos.feature_pb2 import FeatureConfig
@@ -109,7 +110,7 @@ def test_fg_none_reads_encoded_ids_of_the_features_own_column() -> None:
 
 def test_fg_normal_reads_the_column_of_the_expression() -> None:
     feature = id_feature(fg_mode=data_pb2.FG_NORMAL, num_buckets=5)
-    assert feature.column == "c"
+    assert feature.source.columns == ("c",)
 
 
 def test_boundaries_send_a_value_to_the_interval_above() -> None:

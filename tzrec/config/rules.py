@@ -6,21 +6,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from tzrec.config import feature_rules, group_rules, input_fields
 from tzrec.config.walk import Mistake, all_set, features
-from tzrec.protos.data_pb2 import FgMode
 from tzrec.runtime.errors import nearest
 
-_ALWAYS = ("user", "item", "context")
-_IN_DAG = ("feature", "const")
-_BUCKETIZERS = (
-    "hash_bucket_size",
-    "num_buckets",
-    "vocab_list",
-    "vocab_dict",
-    "vocab_file",
-    "zch",
-    "dynamicemb",
-)
 _WORDS = {
     "pooling": ("sum", "mean"),
     "exporter_type": ("latest", "best"),
@@ -81,121 +70,6 @@ def ranges(message: Any) -> list[Mistake]:
         if one.field.cpp_type == one.field.CPPTYPE_FLOAT and not all(math.isfinite(v) for v in values):
             mistakes.append(Mistake(one.path, f"{name} must be finite"))
     return mistakes
-
-
-def feature_names(message: Any) -> list[Mistake]:
-    """A name that two features have."""
-    first: dict[str, str] = {}
-    mistakes = []
-    for path, _, name in features(message):
-        if name in first:
-            mistakes.append(Mistake(f"{path}.feature_name", f'two features are named "{name}"'))
-        first.setdefault(name, path)
-    return mistakes
-
-
-def empty_features(message: Any) -> list[Mistake]:
-    """Blocks of feature_configs in which nothing stands."""
-    return [
-        Mistake(f"feature_configs[{i}]", "an empty block: name a feature, such as id_feature { ... }")
-        for i, config in enumerate(message.feature_configs)
-        if config.WhichOneof("feature") is None
-    ]
-
-
-def id_features(message: Any) -> list[Mistake]:
-    """One bucketizer for each id_feature, and what belongs to it."""
-    mistakes = []
-    for path, feature, name in features(message):
-        if feature.DESCRIPTOR.name != "IdFeature":
-            continue
-        given = [f.name for f, _ in feature.ListFields() if f.name in _BUCKETIZERS]
-        if len(given) != 1:
-            found = " and ".join(given) if given else "none"
-            what = f'"{name}" wants exactly one of {", ".join(_BUCKETIZERS)}, got {found}'
-            mistakes.append(Mistake(f"{path}.{given[1]}" if given else path, what))
-        if feature.HasField("vocab_file") and not feature.HasField("default_bucketize_value"):
-            what = f'"{name}" has a vocab_file, which wants a default_bucketize_value'
-            mistakes.append(Mistake(f"{path}.vocab_file", what))
-        if len(set(feature.vocab_list)) < len(feature.vocab_list):
-            twice = next(w for w in feature.vocab_list if list(feature.vocab_list).count(w) > 1)
-            mistakes.append(Mistake(f"{path}.vocab_list", f'vocab_list holds "{twice}" twice'))
-    return mistakes
-
-
-def raw_features(message: Any) -> list[Mistake]:
-    """A table for boundaries needs its width; numbers as they are need their count."""
-    mistakes = []
-    for path, feature, name in features(message):
-        if feature.DESCRIPTOR.name != "RawFeature":
-            continue
-        if feature.boundaries and not feature.HasField("embedding_dim"):
-            what = f'"{name}" has boundaries, which want an embedding_dim'
-            mistakes.append(Mistake(f"{path}.boundaries", what))
-        if not feature.boundaries and feature.value_dim == 0:
-            what = f'"{name}" has no boundaries: value_dim must say how many numbers it has'
-            mistakes.append(Mistake(f"{path}.value_dim", what))
-    return mistakes
-
-
-def expressions(message: Any) -> list[Mistake]:
-    """`side:name`. In FG_NONE and FG_BUCKETIZE, where it is not read, every side there is will do."""
-    fg_mode = message.data_config.fg_mode
-    sides = _ALWAYS if fg_mode == FgMode.FG_NORMAL else _ALWAYS + _IN_DAG
-    mistakes = []
-    for path, feature, _ in features(message):
-        if feature.DESCRIPTOR.name not in ("IdFeature", "RawFeature") or not feature.HasField("expression"):
-            continue
-        side, colon, name = feature.expression.partition(":")
-        listed = ", ".join(f"{s}:name" for s in sides)
-        if not colon or not name:
-            what = f'expression "{feature.expression}" is not side:name; one of {listed}'
-        elif side in _IN_DAG and side not in sides:
-            what = f'expression "{feature.expression}": {side}: is for FG_DAG only; here one of {listed}'
-        elif side not in sides:
-            what = f'expression "{feature.expression}" has the side "{side}"'
-            what += nearest(side, sides) or f"; one of {listed}"
-        else:
-            continue
-        mistakes.append(Mistake(f"{path}.expression", what))
-    return mistakes
-
-
-def shared_tables(message: Any) -> list[Mistake]:
-    """Features with one embedding_name have one table."""
-    first: dict[str, tuple[str, dict[str, Any]]] = {}
-    mistakes = []
-    for path, feature, name in features(message):
-        if feature.DESCRIPTOR.name not in ("IdFeature", "RawFeature") or not _embeds(feature):
-            continue
-        table = feature.embedding_name or f"{name}_emb"
-        shape = {
-            "rows": _rows(feature),
-            "embedding_dim": feature.embedding_dim,
-            "data_type": feature.data_type,
-        }
-        other, other_shape = first.setdefault(table, (name, shape))
-        for what, value in shape.items():
-            if None not in (value, other_shape[what]) and value != other_shape[what]:
-                says = f'"{name}" and "{other}" share the table "{table}" but not its {what}'
-                mistakes.append(Mistake(path, f"{says}: {value} and {other_shape[what]}"))
-    return mistakes
-
-
-def _embeds(feature: Any) -> bool:
-    return feature.DESCRIPTOR.name == "IdFeature" or len(feature.boundaries) > 0
-
-
-def _rows(feature: Any) -> int | None:
-    """Rows of the table; None where only a file or the data tell."""
-    if feature.DESCRIPTOR.name == "RawFeature":
-        return len(feature.boundaries) + 1
-    if feature.HasField("num_buckets") or feature.HasField("hash_bucket_size"):
-        return int(feature.num_buckets or feature.hash_bucket_size)
-    words = len(feature.vocab_list)
-    if words and feature.HasField("default_bucketize_value"):
-        return max(words, feature.default_bucketize_value + 1)
-    return words + 2 if words else None
 
 
 def feature_groups(message: Any) -> list[Mistake]:
@@ -309,13 +183,10 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
     fine_tuning,
     ranges,
-    empty_features,
-    feature_names,
-    id_features,
-    raw_features,
-    expressions,
-    shared_tables,
+    *feature_rules.RULES,
     feature_groups,
+    *group_rules.RULES,
+    *input_fields.RULES,
     best_checkpoint,
     negatives,
     part_optimizers,

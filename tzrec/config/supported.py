@@ -7,8 +7,8 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 
 from tzrec.config.load import Loaded
 from tzrec.config.tree import together
-from tzrec.config.walk import Mistake, Set, all_set, features
-from tzrec.protos.data_pb2 import FgMode
+from tzrec.config.walk import Mistake, Set, all_set
+from tzrec.protos.data_pb2 import DatasetType
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ def built(fields: str = "", **limited: Only) -> dict[str, Only | None]:
     """The fields of a message that are built: those without a limit in one text, the others by name."""
     return {**dict.fromkeys(fields.split()), **limited}
 
+
+# Fields that features have in common: every one, those with vocabularies, those of numbers.
+_EVERY = (
+    "feature_name embedding_name embedding_dim pooling init_fn use_mask fg_encoded_default_value trainable "
+    "stub_type data_type sequence_length sequence_delim sequence_fields"
+)
+_WORDS = (
+    "vocab_list vocab_dict vocab_file asset_dir default_bucketize_value value_dim default_value separator"
+)
+_DENSE = "autodis mlp"
 
 # Message type -> its built fields. Of a type that is not here everything is built. A field that is set
 # to its default asks for nothing and is never refused, except by `only`.
@@ -64,31 +74,45 @@ BUILT: dict[str, dict[str, Only | None]] = {
         "input_fields eval_batch_size drop_remainder fg_threads shuffle shuffle_buffer_size "
         "sample_weight_fields in_order negative_sampler negative_sampler_v2 "
         "hard_negative_sampler hard_negative_sampler_v2 item_id_field is_orderby_partition "
-        "odps_data_quota_name odps_data_compression force_base_data_group",
-        dataset_type=only("ParquetDataset"),
+        "odps_data_quota_name odps_data_compression force_base_data_group "
+        "delimiter with_header input_fields_str sample_mask_prob negative_sample_mask_prob",
+        dataset_type=only("ParquetDataset", "CsvDataset"),
     ),
-    "FeatureConfig": built("id_feature raw_feature"),
-    "IdFeature": built(
-        "feature_name expression embedding_name embedding_dim hash_bucket_size num_buckets vocab_list "
-        "value_dim pooling default_value separator init_fn fg_encoded_default_value default_bucketize_value",
-        trainable=only(True),
-        data_type=only("FP32"),
-    ),
+    "IdFeature": built(f"expression hash_bucket_size num_buckets weighted fg_value_type {_WORDS} {_EVERY}"),
     "RawFeature": built(
-        "feature_name expression embedding_name embedding_dim boundaries value_dim pooling default_value "
-        "separator init_fn fg_encoded_default_value",
-        trainable=only(True),
-        data_type=only("FP32"),
+        f"expression boundaries normalizer value_dim default_value separator {_DENSE} {_EVERY}"
+    ),
+    "ComboFeature": built(f"expression hash_bucket_size {_WORDS} {_EVERY}"),
+    "LookupFeature": built(
+        "map key boundaries hash_bucket_size num_buckets combiner need_discrete need_key normalizer "
+        f"value_separator fg_value_type {_WORDS} {_DENSE} {_EVERY}"
+    ),
+    "MatchFeature": built(
+        "nested_map pkey skey boundaries hash_bucket_size num_buckets need_discrete show_pkey show_skey "
+        f"normalizer fg_value_type {_WORDS} {_DENSE} {_EVERY}"
+    ),
+    "ExprFeature": built(
+        f"expression variables boundaries separator fill_missing default_value value_dim {_DENSE} {_EVERY}"
+    ),
+    "OverlapFeature": built(f"query title method boundaries normalizer separator {_DENSE} {_EVERY}"),
+    "TokenizeFeature": built(
+        "expression text_normalizer vocab_file asset_dir default_value tokenizer_type tokens_as_sequence "
+        f"{_EVERY}"
+    ),
+    "KvDotProduct": built(f"query document boundaries separator normalizer default_value {_DENSE} {_EVERY}"),
+    "BoolMaskFeature": built(f"expression hash_bucket_size num_buckets fg_value_type {_WORDS} {_EVERY}"),
+    "CombineFeature": built(
+        f"expression value_map boundaries num_buckets default_value separator normalizer combiner {_DENSE} "
+        f"{_EVERY}"
     ),
     "ModelConfig": built(
-        "feature_groups dssm losses metrics",
+        "feature_groups dssm losses metrics variational_dropout",
         num_class=only(1),
         kernel=only("PYTORCH"),
     ),
     "FeatureGroupConfig": built(
-        "group_name feature_names",
+        "group_name feature_names sequence_groups sequence_encoders embedding_name_suffix",
         group_type=only("DEEP"),
-        embedding_name_suffix=only(""),
     ),
     "DSSM": built(
         "user_tower item_tower output_dim temperature in_batch_negative mask_accidental_hits logq_correction",
@@ -105,13 +129,16 @@ _WITHOUT_MEANING = {
         "odps_data_quota_name",
         "odps_data_compression",
         "force_base_data_group",
-        # The types stand in the parquet files; batches keep their order whatever makes them;
-        # features are computed by the threads that num_workers counts.
-        "input_fields",
+        # Batches keep their order whatever makes them; features are computed by the threads that
+        # num_workers counts.
         "in_order",
         "fg_threads",
-    )
+    ),
+    # For whoever computes features online: it is written to fg.json.
+    "SequenceFeature": ("sequence_pk",),
 }
+# Of CsvDataset only: the names and types stand in the parquet files.
+_OF_CSV = ("input_fields", "input_fields_str", "delimiter", "with_header")
 _SPARSE_ON_CUDA_ONLY = (
     "adam_optimizer",
     "lars_sgd_optimizer",
@@ -135,15 +162,19 @@ def not_built(message: Any) -> list[Mistake]:
                 mistakes.append(Mistake(one.path, _unknown_part(one, table)))
         elif limit is not None:
             mistakes += _beyond(one, limit)
-    return mistakes + _sides_not_built(message)
+    return mistakes
 
 
 def without_meaning(message: Any) -> list[Mistake]:
     """Fields that are accepted and change nothing here."""
+    kind = DatasetType.Name(message.data_config.dataset_type)
+    without = dict(_WITHOUT_MEANING)
+    if kind != "CsvDataset":
+        without["DataConfig"] += _OF_CSV
     return [
-        Mistake(one.path, f"{one.field.name} has no meaning for ParquetDataset and changes nothing")
+        Mistake(one.path, f"{one.field.name} has no meaning for {kind} and changes nothing")
         for one in all_set(message)
-        if one.field.name in _WITHOUT_MEANING.get(one.parent.DESCRIPTOR.name, ())
+        if one.field.name in without.get(one.parent.DESCRIPTOR.name, ())
         and not _is_default(one)
         # fg_threads: 0 beside the old fg_encoded says FG_NORMAL.
         and not (one.field.name == "fg_threads" and one.parent.fg_threads == 0)
@@ -216,18 +247,3 @@ def _shown(field: Field, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if field.cpp_type == Field.CPPTYPE_STRING else str(value)
-
-
-def _sides_not_built(message: Any) -> list[Mistake]:
-    mistakes = []
-    if message.data_config.fg_mode == FgMode.FG_DAG:
-        for path, feature, _ in features(message):
-            side = feature.expression.partition(":")[0] if _has_one_expression(feature) else ""
-            if side in ("feature", "const"):
-                what = f'the side "{side}:" {_NOT_BUILT}; built are user:, item:, context:'
-                mistakes.append(Mistake(f"{path}.expression", what))
-    return mistakes
-
-
-def _has_one_expression(feature: Any) -> bool:
-    return feature.DESCRIPTOR.name in ("IdFeature", "RawFeature")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -11,22 +12,57 @@ from tzrec.datasets.batch import Batch, Layout, collate
 from tzrec.datasets.build_candidates import build_candidates, id_columns
 from tzrec.datasets.candidates import NOT_IN_BATCH, CandidateMaker, InBatch
 from tzrec.datasets.loader import Loader
-from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.rows import SEED
-from tzrec.features.feature import Dense, Feature, Sparse
+from tzrec.datasets.tables import open_rows
+from tzrec.features.feature import Feature
+from tzrec.features.graph import columns_of, compute_all
+from tzrec.features.values import BadValueError, numbers, placed
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 
 
-def compute_all(features: Sequence[Feature], columns: Mapping[str, pa.Array]) -> dict[str, Sparse | Dense]:
-    """Every feature of a batch, by name."""
-    return {feature.name: feature.compute(columns) for feature in features}
-
-
 def worker_count(asked: int, world: World) -> int:
     """Threads that make batches: as asked, but no more than this process's share of the cores."""
     return min(asked, max(1, len(os.sched_getaffinity(0)) // world.local_size))
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Rows whose maskable features are taken away in training: how probable that is.
+
+    Attributes:
+        positives: of a row of the table.
+        negatives: of a sampled negative.
+    """
+
+    positives: float
+    negatives: float
+
+    def draw(self, rows: int, item_rows: int, generator: np.random.Generator) -> np.ndarray:
+        """bool [M], the B rows of the table first."""
+        probability = np.repeat([self.positives, self.negatives], [rows, item_rows - rows])
+        return generator.random(item_rows) < probability
+
+
+def row_weights(columns: Mapping[str, pa.Array], names: Sequence[str]) -> np.ndarray:
+    """float32 [N], the product of these columns; a null weighs 1.
+
+    Raises:
+        BadValueError: a weight that is no number, or negative, or not finite.
+    """
+    product = np.ones(len(columns[names[0]]), np.float32)
+    for name in names:
+        where = f'sample weight "{name}"'
+        given = columns[name].is_valid().to_numpy(zero_copy_only=False)
+        weights = np.ones(len(given), np.float32)
+        with placed(given.astype(np.int32)):
+            weights[given] = numbers(columns[name].drop_null(), pa.float32(), where)
+        wrong = np.flatnonzero(~((weights >= 0) & np.isfinite(weights)))
+        if len(wrong):
+            raise BadValueError(f"{where}: {weights[wrong[0]]} is no weight; give 0 or more", int(wrong[0]))
+        product = product * weights
+    return product
 
 
 class BatchMaker:
@@ -42,30 +78,33 @@ class BatchMaker:
         layout: Layout,
         world: World,
         candidates: CandidateMaker,
-        weight_column: str | None,
+        weight_columns: Sequence[str],
         pin: bool = False,
+        masking: Masking | None = None,
     ) -> None:
         self.layout = layout
         self.world = world
         self.candidates = candidates
-        self.weight_column = weight_column
+        self.weight_columns = list(weight_columns)
+        self.masking = masking
         self.pin = pin
-        self.item_columns = sorted({feature.column for feature in layout.item_features})
+        self.item_columns = sorted(columns_of(layout.item_features))
 
     def __call__(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-        computed = compute_all(self.layout.user_features, columns)
-        item_rows = rows.num_rows
-        generator = np.random.default_rng([SEED, self.world.rank, epoch, step])
-        drawn, candidates = self.candidates(columns, rows.num_rows, generator)
+        here = [SEED, self.world.rank, epoch, step]
+        drawn, candidates = self.candidates(columns, rows.num_rows, np.random.default_rng(here))
+        item_rows = rows.num_rows + len(drawn.rows)
+        hidden = None
+        if self.masking:
+            hidden = self.masking.draw(rows.num_rows, item_rows, np.random.default_rng([*here, 1]))
+        computed = compute_all(
+            self.layout.user_features, columns, None if hidden is None else hidden[: rows.num_rows]
+        )
         if self.candidates.sampler:
             columns |= self.candidates.sampler.extend(columns, self.item_columns, drawn)
-            item_rows += len(drawn.rows)
-        computed |= compute_all(self.layout.item_features, columns)
-        weights = None
-        if self.weight_column:
-            weights = columns[self.weight_column].cast(pa.float32()).fill_null(1.0)
-            weights = weights.to_numpy(zero_copy_only=False)
+        computed |= compute_all(self.layout.item_features, columns, hidden)
+        weights = row_weights(columns, self.weight_columns) if self.weight_columns else None
         batch = collate(self.layout, computed, rows.num_rows, item_rows, weights, candidates)
         return batch.pin_memory() if self.pin else batch
 
@@ -91,19 +130,14 @@ def build_loader(
     Raises:
         UserError: paths or columns that are not there, a malformed table of negatives.
     """
-    if len(data.sample_weight_fields) > 1:
-        raise UserError(
-            f"data_config.sample_weight_fields: {', '.join(data.sample_weight_fields)}; a row has "
-            "one weight, give one column"
-        )
     features = [*layout.user_features, *layout.item_features]
-    wanted = [feature.column for feature in features]
+    wanted = columns_of(features)
     wanted += list(data.sample_weight_fields)
     wanted += id_columns(data, in_batch)
     # Labels are not read, for every row is a positive, but a name that is wrong should be known.
     labels = [] if evaluation else list(data.label_fields)
     flag = "eval_input_path" if evaluation else "train_input_path"
-    table = ParquetTable(paths, list(dict.fromkeys([*wanted, *labels])), flag)
+    table = open_rows(data, paths, list(dict.fromkeys([*wanted, *labels])), flag)
     table = table.select(list(dict.fromkeys(wanted)))
     if table.num_rows == 0:
         raise UserError(f"{flag}: {paths} has no row")
@@ -117,8 +151,9 @@ def build_loader(
         # Not the rank's own: the metrics must not depend on how many processes evaluate.
         World() if evaluation else world,
         build_candidates(data, layout, table, world, in_batch, evaluation),
-        data.sample_weight_fields[0] if data.sample_weight_fields else None,
+        data.sample_weight_fields,
         data.pin_memory and torch.cuda.is_available(),
+        None if evaluation else _masking(data, features),
     )
     loader = Loader(
         table,
@@ -136,3 +171,13 @@ def build_loader(
             f"of {world.size} processes, and drop_remainder is true; set a smaller data_config.batch_size"
         )
     return loader
+
+
+def _masking(data: DataConfig, features: Sequence[Feature]) -> Masking | None:
+    if not data.sample_mask_prob and not data.negative_sample_mask_prob:
+        return None
+    if not any(feature.masked for feature in features):
+        raise UserError(
+            "data_config: sample_mask_prob takes features away that have use_mask: true, and none has"
+        )
+    return Masking(data.sample_mask_prob, data.negative_sample_mask_prob)

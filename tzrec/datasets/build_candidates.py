@@ -10,8 +10,10 @@ from tzrec.datasets.candidates import CandidateMaker, InBatch
 from tzrec.datasets.edge_table import open_edges
 from tzrec.datasets.frequency import Frequency
 from tzrec.datasets.negative_table import NegativeTable, open_table
-from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.sampler import Exclusion, NegativeSampler
+from tzrec.datasets.table import Table
+from tzrec.features.feature import in_order
+from tzrec.features.graph import columns_of
 from tzrec.features.values import is_list, is_text
 from tzrec.protos import data_pb2, sampler_pb2
 from tzrec.protos.data_pb2 import DataConfig
@@ -36,7 +38,7 @@ def id_columns(data: DataConfig, in_batch: InBatch) -> list[str]:
 
 
 def build_candidates(
-    data: DataConfig, layout: Layout, table: ParquetTable, world: World, in_batch: InBatch, evaluation: bool
+    data: DataConfig, layout: Layout, table: Table, world: World, in_batch: InBatch, evaluation: bool
 ) -> CandidateMaker:
     """What makes the negatives of a batch.
 
@@ -96,13 +98,17 @@ def _sampler(
 
 
 def _pool(kind: str, config: Any, data: DataConfig, layout: Layout, schema: pa.Schema) -> NegativeTable:
-    lost = {feature.column for feature in layout.item_features} - set(config.attr_fields)
+    lost = set(columns_of(layout.item_features)) - set(config.attr_fields)
     if lost:
         raise UserError(
             f"{kind}.attr_fields: the item tower reads {', '.join(sorted(lost))}, which the "
             f"negatives would not have; attr_fields names {', '.join(config.attr_fields)}"
         )
-    separators = {feature.column: feature.separator for feature in layout.item_features}
+    separators = {
+        column: feature.separator
+        for feature in in_order(layout.item_features)
+        for column in feature.source.columns
+    }
     encoded = data.fg_encoded_multival_sep if data.fg_mode == data_pb2.FG_NONE else ""
     types = []
     for name in config.attr_fields:

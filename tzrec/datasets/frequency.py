@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.sampler import item_keys
+from tzrec.datasets.table import Table
 
 CHUNK = 1 << 20
 
@@ -28,7 +28,7 @@ class Frequency:
         self.least = float(self.shares.min()) if len(counts) else 1.0
 
     @classmethod
-    def count(cls, table: ParquetTable, column: str, text_ids: bool, delimiter: str) -> Frequency:
+    def count(cls, table: Table, column: str, text_ids: bool, delimiter: str) -> Frequency:
         """Counts the items of a table: one column is read, memory follows the number of items."""
         keys, counts = np.empty(0, np.int64), np.empty(0, np.int64)
         waiting: list[np.ndarray] = []

@@ -14,9 +14,11 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from tzrec.datasets.division import Course, Leg, evaluation_course, length, take, training_course
-from tzrec.datasets.parquet import ParquetTable
+from tzrec.datasets.division import Course, Leg, Span, evaluation_course, length, take, training_course
 from tzrec.datasets.rows import RowStream, cut
+from tzrec.datasets.table import Table
+from tzrec.features.values import BadValueError
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 
 Made = TypeVar("Made")
@@ -45,7 +47,7 @@ class Loader(Generic[Made]):
 
     def __init__(
         self,
-        table: ParquetTable,
+        table: Table,
         world: World,
         make: Callable[[pa.RecordBatch, int, int], Made],
         batch_size: int,
@@ -105,14 +107,33 @@ class Loader(Generic[Made]):
         numbered = enumerate(rows, course.number + start)
         if self.workers == 0:
             for step, batch in numbered:
-                yield self.make(batch, epoch, step)
+                yield self._made(batch, epoch, step)
             return
         yield from self._in_threads(numbered, epoch)
 
     def _read(self, course: Course, epoch: int, done: int) -> Iterator[pa.RecordBatch]:
         for span in take(course.spans, done, length(course.spans)):
-            part = World(span.stream, course.streams).share(self.table.num_rows)
-            yield from RowStream(self.table, *part, course.buffer_rows).read(epoch, span.start, span.stop)
+            yield from self._stream(course, span).read(epoch, span.start, span.stop)
+
+    def _stream(self, course: Course, span: Span) -> RowStream:
+        part = World(span.stream, course.streams).share(self.table.num_rows)
+        return RowStream(self.table, *part, course.buffer_rows)
+
+    def _made(self, batch: pa.RecordBatch, epoch: int, step: int) -> Made:
+        try:
+            return self.make(batch, epoch, step)
+        except BadValueError as error:
+            raise UserError(f"{self._place(epoch, step, error.row)}: {error}") from None
+
+    def _place(self, epoch: int, step: int, row: int) -> str:
+        """What to call a row of a batch: where the table has it."""
+        course = self._course(epoch)
+        batch = step - course.number
+        if row >= course.sizes[batch]:
+            return "a sampled negative"
+        index = int(course.sizes[:batch].sum()) + row
+        [span] = take(course.spans, index, index + 1)
+        return self.table.place(self._stream(course, span).table_row(epoch, span.start))
 
     def _in_threads(self, numbered: Iterator[tuple[int, pa.RecordBatch]], epoch: int) -> Iterator[Made]:
         ready: queue.Queue[Future[Made] | BaseException | None] = queue.Queue()
@@ -126,7 +147,7 @@ class Loader(Generic[Made]):
                     room.acquire()
                     if stopped.is_set():
                         return
-                    ready.put(pool.submit(self.make, batch, epoch, step))
+                    ready.put(pool.submit(self._made, batch, epoch, step))
                 ready.put(None)
             except BaseException as error:  # Raised where the batches are consumed.
                 ready.put(error)

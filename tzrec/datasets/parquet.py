@@ -1,33 +1,14 @@
-"""A table of parquet files: its schema, its row count, and any range of its rows as Arrow batches."""
+"""A table of parquet files: its schema and its row count from the footers, its rows when asked for."""
 
-import copy
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tzrec.datasets.files import DataFile, expand
+from tzrec.datasets.table import RowGroup, Table
 from tzrec.runtime.errors import UserError, missing_columns
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """One row group of the table.
-
-    Attributes:
-        file: index of its file in the table.
-        index: index of the row group in its file.
-        start: number of its first row in the whole table.
-        rows: how many rows it has.
-    """
-
-    file: int
-    index: int
-    start: int
-    rows: int
 
 
 @contextmanager
@@ -42,7 +23,7 @@ def _reading(file: DataFile) -> Iterator[None]:
         ) from None
 
 
-class ParquetTable:
+class ParquetTable(Table):
     """Parquet files as one table; rows are numbered through all files in their order.
 
     Args:
@@ -61,7 +42,7 @@ class ParquetTable:
 
     def __init__(self, paths: str, columns: Sequence[str] | None = None, flag: str = "path") -> None:
         self.files = expand(paths, (".parquet",), flag)
-        self.row_groups: list[RowGroup] = []
+        self.row_groups = []
         self.num_rows = 0
         self.schema = pa.schema([])
         for number, file in enumerate(self.files):
@@ -100,24 +81,6 @@ class ParquetTable:
                     "one table has one type a column"
                 )
 
-    @property
-    def fingerprint(self) -> str:
-        """The sizes of all row groups in a word; with another one, rows stand in another order."""
-        sizes = ",".join(str(group.rows) for group in self.row_groups)
-        return hashlib.sha256(sizes.encode()).hexdigest()[:16]
-
-    def select(self, columns: Sequence[str]) -> "ParquetTable":
-        """The same rows with fewer columns; only these are read."""
-        chosen = copy.copy(self)
-        chosen.schema = pa.schema([self.schema.field(name) for name in columns])
-        return chosen
-
-    def batches(self, start: int, stop: int, batch_rows: int = 65536) -> Iterator[pa.RecordBatch]:
-        """The rows [start, stop) in order, in batches of at most `batch_rows` rows of any size."""
-        for group in self.row_groups:
-            if group.start < stop and group.start + group.rows > start:
-                yield from self.group_rows(group, start - group.start, stop - group.start, batch_rows)
-
     def group_rows(
         self, group: RowGroup, start: int, stop: int, batch_rows: int = 65536
     ) -> Iterator[pa.RecordBatch]:
@@ -135,3 +98,7 @@ class ParquetTable:
                     yield batch.select(self.schema.names).slice(low, high - low)
                 if done >= stop:
                     break
+
+    def where(self, group: RowGroup, row: int) -> str:
+        """The file, the row group and the row in it, from 0."""
+        return f"{self.files[group.file]}, row group {group.index}, row {row}"

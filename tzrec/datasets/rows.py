@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tzrec.datasets.parquet import ParquetTable, RowGroup
+from tzrec.datasets.table import RowGroup, Table
 
 SEED = 20240501
 
@@ -35,7 +35,7 @@ class RowStream:
         buffer_rows: rows that are mixed with one another; 0 keeps the order of the table.
     """
 
-    def __init__(self, table: ParquetTable, start: int, stop: int, buffer_rows: int = 0) -> None:
+    def __init__(self, table: Table, start: int, stop: int, buffer_rows: int = 0) -> None:
         self.table = table
         self.start, self.stop = start, stop
         self.buffer_rows = buffer_rows
@@ -63,6 +63,23 @@ class RowStream:
                 yield from buffer.take(order).combine_chunks().to_batches()
             if place >= stop:
                 return
+
+    def table_row(self, epoch: int, index: int) -> int:
+        """The number in the table of row `index` of pass `epoch`."""
+        if not self.buffer_rows:
+            return self.start + index
+        generator = np.random.default_rng([SEED, epoch])
+        for pieces in self._buffers(generator):
+            rows = sum(map(len, pieces))
+            order = generator.permutation(rows)
+            if index < rows:
+                place = int(order[index])
+                for piece in pieces:
+                    if place < len(piece):
+                        return piece.group.start + piece.start + place
+                    place -= len(piece)
+            index -= rows
+        raise IndexError(index)
 
     def _buffers(self, generator: np.random.Generator) -> Iterator[list[Piece]]:
         pieces = []

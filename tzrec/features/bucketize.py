@@ -3,7 +3,7 @@
 An id of -1 means that the value has no bucket: it counts as missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +26,10 @@ def by_number(buckets: int) -> Bucketizer:
 
     def bucketize(flat: pa.Array, where: str) -> np.ndarray:
         ids = numbers(flat, pa.int64(), where)
-        # Seen as unsigned a negative id is huge: one comparison tests both ends.
-        outside = ids.view(np.uint64) >= np.uint64(buckets)
-        return np.where(outside, -1, ids) if outside.any() else ids
+        # The ends alone need no array of their own, and nearly always nothing lies outside.
+        if not len(ids) or (ids.min() >= 0 and ids.max() < buckets):
+            return ids
+        return np.where((ids < 0) | (ids >= buckets), -1, ids)
 
     return bucketize
 
@@ -50,6 +51,18 @@ def by_vocabulary(words: Sequence[str], first: int, unknown: int) -> Bucketizer:
         found = pc.index_in(text_of(flat).cast(pa.string()), vocabulary)
         ids = pc.add(pc.cast(found, pa.int64()), first)
         return pc.fill_null(ids, unknown).to_numpy(zero_copy_only=False)
+
+    return bucketize
+
+
+def by_dictionary(ids: Mapping[str, int], unknown: int) -> Bucketizer:
+    """The id that `ids` gives the text; `unknown` for any other text."""
+    words = pa.array(list(ids), pa.string())
+    numbered = np.array([*ids.values(), unknown], np.int64)
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        found = pc.index_in(text_of(flat).cast(pa.string()), words)
+        return numbered[pc.fill_null(found, len(ids)).to_numpy(zero_copy_only=False)]
 
     return bucketize
 

@@ -1,184 +1,264 @@
-"""A feature: the columns it reads, what it makes of them, and the embedding table it looks up."""
+"""A feature: where its values come from, and how they become ids of a table or numbers."""
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from tzrec.features.bucketize import Bucketizer
-from tzrec.features.values import fill_empty, first_of_each, numbers, rows_of
-from tzrec.runtime.errors import UserError
+from tzrec.features.normalize import Normalizer
+from tzrec.features.outputs import (
+    Dense,
+    DenseEmbedding,
+    DenseSequence,
+    Outside,
+    Sparse,
+    SparseSequence,
+    Table,
+)
+from tzrec.features.source import Source, Values, as_column
+from tzrec.features.values import BadValueError, Rows, fill_empty, first_of_each, numbers, placed, rows_of
 
 
-@dataclass(frozen=True)
-class Sparse:
-    """Ids of a feature, row after row: values int64 [V], lengths int32 [N] that sum to V."""
-
-    values: np.ndarray
-    lengths: np.ndarray
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Numbers of a feature: values float32 [N, D]."""
-
-    values: np.ndarray
-
-
-@dataclass(frozen=True)
-class Table:
-    """An embedding table.
-
-    Attributes:
-        name: features that name the same table share it.
-        rows: how many ids it has.
-        dim: floats a row.
-        init_fn: text such as "nn.init.uniform_,a=-0.01,b=0.01"; "" for the default.
-    """
-
-    name: str
-    rows: int
-    dim: int
-    init_fn: str = ""
-
-
-@dataclass
-class Outside:
-    """Counts values that had no bucket, with one example. Loader threads share it."""
-
-    count: int = 0
-    example: str = ""
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, values: pa.Array) -> None:
-        with self.lock:
-            self.count += len(values)
-            self.example = self.example or str(values[0].as_py())
-
-    def take(self) -> tuple[int, str]:
-        """The count and the example since the last call."""
-        with self.lock:
-            taken = self.count, self.example
-            self.count, self.example = 0, ""
-        return taken
-
-
-@dataclass(frozen=True)
-class IdFeature:
-    """Values of one column as ids of an embedding table, pooled into one vector a row.
+@dataclass(frozen=True, kw_only=True)
+class _Feature:
+    """What both kinds of features have.
 
     Attributes:
         name: of the feature.
-        column: that it reads.
-        table: that it looks up.
-        pooling: "sum" or "mean" over the values of a row.
-        bucketizer: from values to ids; -1 is no id.
-        default: int64 [F], the ids of a row that has none.
+        source: where its values come from.
         separator: between several values in one text.
-        most: keep the first so many values of a row; 0 keeps all.
-        exact: a row with another count of values than `most` is an error instead.
+        needs: features whose output it reads.
+        stub: computed for other features only, not given to the model.
+        masked: training may take it away from some rows.
+        group: the sequence_feature that it stands in; "" for none.
     """
 
     name: str
-    column: str
+    source: Source
+    separator: str
+    needs: "tuple[Feature, ...]" = ()
+    stub: bool = False
+    masked: bool = False
+    group: str = ""
+    outside: Outside = field(default_factory=Outside, compare=False, repr=False)
+
+    @cached_property
+    def where(self) -> str:
+        """What to call the feature in an error."""
+        names = ", ".join(f'"{name}"' for name in self.source.columns)
+        return f'feature "{self.name}", column {names}'
+
+    @cached_property
+    def is_sequence(self) -> bool:
+        return self.source.shape is not None
+
+    def read(self, columns: Mapping[str, pa.Array]) -> Values:
+        """The values before they become ids or numbers; see `Source.read`."""
+        return self.source.read(columns, self.where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdFeature(_Feature):
+    """Values as ids of an embedding table, pooled into one vector a row, or an element of a sequence.
+
+    Attributes:
+        table: that it looks up.
+        pooling: "sum" or "mean" over the values; the mean of weighted ones is their sum over their count.
+        bucketizer: from values to ids; -1 is no id.
+        default: int64 [F], the ids of a row, or an element, that has none.
+        default_text: the same as text, for features that read this one.
+        most: keep the first so many values; 0 keeps all.
+        exact: another count of values than `most` is an error instead.
+        weighted: its values have weights.
+    """
+
     table: Table
     pooling: str
     bucketizer: Bucketizer
     default: np.ndarray
-    separator: str
+    default_text: str = ""
     most: int = 0
     exact: bool = False
-    outside: Outside = field(default_factory=Outside, compare=False)
+    weighted: bool = False
 
     @property
     def width(self) -> int:
         """Floats that the feature adds to the input of a tower."""
         return self.table.dim
 
-    def compute(self, columns: Mapping[str, pa.Array]) -> Sparse:
+    def compute(self, columns: Mapping[str, pa.Array]) -> Sparse | SparseSequence:
         """The ids of a batch.
 
         Args:
-            columns: has `column`, N rows.
+            columns: has those of `source`, N rows each.
 
         Raises:
-            UserError: a value that is not what the bucketizer takes.
+            BadValueError: a value that the operator or the bucketizer does not take.
         """
-        where = f'feature "{self.name}", column "{self.column}"'
-        rows = rows_of(columns[self.column], self.separator, where)
+        return self.finish(self.read(columns))
+
+    def finish(self, values: Values) -> Sparse | SparseSequence:
+        """The ids of values that were read."""
+        if values.sequence is None:
+            return self._ids(values.rows)
+        with placed(values.sequence):
+            ids = self._ids(values.rows)
+        return SparseSequence(ids.values, ids.lengths, values.sequence, ids.weights)
+
+    def _ids(self, rows: Rows) -> Sparse:
         if self.exact:
-            check_width(rows.lengths, self.most, where)
-        ids, lengths = self.bucketizer(rows.flat, where), rows.lengths
-        missing = ids < 0
-        if missing.any():
+            check_width(rows.lengths, self.most, self.where)
+        with placed(rows.lengths):
+            ids = self.bucketizer(rows.flat, self.where)
+        lengths, weights = rows.lengths, rows.weights
+        if len(ids) and ids.min() < 0:
+            missing = ids < 0
             self.outside.add(rows.flat.filter(pa.array(missing)))
-            owners = np.repeat(np.arange(len(lengths)), lengths)[missing]
-            lengths = lengths - np.bincount(owners, minlength=len(lengths)).astype(np.int32)
+            lengths = lengths - np.bincount(rows.owners[missing], minlength=len(lengths)).astype(np.int32)
             ids = ids[~missing]
+            weights = None if weights is None else weights[~missing]
         if self.most:
-            ids, lengths = first_of_each(ids, lengths, self.most)
-        return Sparse(*fill_empty(ids, lengths, self.default))
+            whole = lengths
+            ids, lengths = first_of_each(ids, whole, self.most)
+            weights = None if weights is None else first_of_each(weights, whole, self.most)[0]
+        if weights is not None:
+            weights, _ = fill_empty(weights, lengths, np.ones(len(self.default), np.float32))
+        elif self.weighted:
+            raise AssertionError(f"{self.name}: a weighted feature read no weights")
+        return Sparse(*fill_empty(ids, lengths, self.default), weights)
+
+    def output(self, values: Values) -> pa.Array:
+        """Values that were read as a column for other features: the default stands in for missing ones."""
+        if self.default_text:
+            default = rows_of(pa.array([self.default_text]), self.separator, self.where).flat
+            flat = values.rows.flat.cast(pa.string())
+            values = Values(_filled(Rows(flat, values.rows.lengths), default), values.sequence)
+        return as_column(values)
 
 
-@dataclass(frozen=True)
-class RawFeature:
-    """Numbers of one column, `width` of them a row, given to the tower as they are.
+@dataclass(frozen=True, kw_only=True)
+class RawFeature(_Feature):
+    """Numbers, given to the tower as they are or through a dense embedding.
 
     Attributes:
-        name: of the feature.
-        column: that it reads.
-        width: numbers a row.
-        default: float32 [width], for a row without value.
-        separator: between several values in one text.
+        value_dim: numbers a row, or an element of a sequence.
+        default: float32 [value_dim], where there is no value; before the normalizer.
+        normalizer: what is done to the numbers; None for nothing.
+        empty: the default is no number: zeros that are not normalized.
+        embedding: makes a vector of them; None gives them as they are.
     """
 
-    name: str
-    column: str
-    width: int
+    value_dim: int
     default: np.ndarray
-    separator: str
+    normalizer: Normalizer | None = None
+    empty: bool = False
+    embedding: DenseEmbedding | None = None
 
-    def compute(self, columns: Mapping[str, pa.Array]) -> Dense:
+    @property
+    def width(self) -> int:
+        """Floats that the feature adds to the input of a tower."""
+        if self.embedding is None:
+            return self.value_dim
+        return self.embedding.dim * (self.value_dim if self.embedding.channels else 1)
+
+    def compute(self, columns: Mapping[str, pa.Array]) -> Dense | DenseSequence:
         """The numbers of a batch.
 
         Args:
-            columns: has `column`, N rows.
+            columns: has those of `source`, N rows each.
 
         Raises:
-            UserError: a text that is no number, a row with another count of numbers than `width`.
+            BadValueError: a text that is no number, a row with another count of numbers than `value_dim`.
         """
-        where = f'feature "{self.name}", column "{self.column}"'
-        rows = rows_of(columns[self.column], self.separator, where)
-        flat = numbers(rows.flat, pa.float32(), where)
-        check_width(rows.lengths, self.width, where)
-        flat, _ = fill_empty(flat, rows.lengths, self.default)
-        return Dense(flat.reshape(-1, self.width))
+        return self.finish(self.read(columns))
+
+    def finish(self, values: Values) -> Dense | DenseSequence:
+        """The numbers of values that were read."""
+        if values.sequence is None:
+            return Dense(self._numbers(values.rows))
+        with placed(values.sequence):
+            return DenseSequence(self._numbers(values.rows), values.sequence)
+
+    def _numbers(self, rows: Rows) -> np.ndarray:
+        kind = pa.float64() if self.normalizer else pa.float32()
+        with placed(rows.lengths):
+            flat = numbers(rows.flat, kind, self.where)
+        lengths = rows.lengths
+        check_width(lengths, self.value_dim, self.where)
+        finite = np.isfinite(flat)
+        if not finite.all():
+            # Not a number, infinite: no vector survives it, so the row counts as missing.
+            self.outside.add(rows.flat.filter(pa.array(~finite)))
+            whole = np.ones(len(lengths), bool)
+            whole[rows.owners[~finite]] = False
+            flat, lengths = flat[np.repeat(whole, lengths)], np.where(whole, lengths, 0)
+        if self.normalizer is None:
+            flat, _ = fill_empty(flat, lengths, self.default)
+        elif self.empty:
+            flat, _ = fill_empty(self.normalizer(flat).astype(np.float32), lengths, self.default)
+        else:
+            flat, _ = fill_empty(flat, lengths, self.default.astype(np.float64))
+            flat = self.normalizer(flat).astype(np.float32)
+        return np.ascontiguousarray(flat, np.float32).reshape(-1, self.value_dim)
+
+    def output(self, values: Values) -> pa.Array:
+        """The numbers as a column for other features."""
+        flat = pa.array(self._numbers(values.rows).reshape(-1))
+        lengths = np.full(len(values.rows.lengths), self.value_dim, np.int32)
+        return as_column(Values(Rows(flat, lengths), values.sequence))
 
 
 Feature = IdFeature | RawFeature
 
 
+def _filled(rows: Rows, default: pa.Array) -> Rows:
+    """Rows with these values where there are none."""
+    places, lengths = fill_empty(
+        np.arange(len(rows.flat)), rows.lengths, np.arange(len(default)) + len(rows.flat)
+    )
+    flat = pa.concat_arrays([rows.flat, default.cast(rows.flat.type)])
+    return Rows(flat.take(pa.array(places)), lengths)
+
+
 def check_width(lengths: np.ndarray, width: int, where: str) -> None:
-    """Raises UserError when a row that is not empty has another count of values than `width`."""
+    """Raises BadValueError when a row that is not empty has another count of values than `width`."""
     wrong = (lengths != 0) & (lengths != width)
     if wrong.any():
-        raise UserError(
-            f"{where}: a row has {lengths[wrong][0]} values, value_dim says {width}; "
-            "give as many or set value_dim"
+        row = int(np.flatnonzero(wrong)[0])
+        raise BadValueError(
+            f"{where}: a row has {lengths[row]} values, value_dim says {width}; "
+            "give as many or set value_dim",
+            row,
         )
 
 
-def outside_lines(features: list[Feature]) -> list[str]:
-    """One line a feature that met values without a bucket since the last call."""
-    lines = []
+def in_order(features: Sequence[Feature]) -> list[Feature]:
+    """The features and all that they read, each once, behind what it reads."""
+    ordered: dict[str, Feature] = {}
+
+    def add(feature: Feature) -> None:
+        if feature.name not in ordered:
+            for needed in feature.needs:
+                add(needed)
+            ordered[feature.name] = feature
+
     for feature in features:
-        if isinstance(feature, IdFeature):
-            count, example = feature.outside.take()
-            if count:
-                lines.append(
-                    f'feature "{feature.name}": {count} values outside its {feature.table.rows} buckets '
-                    f"were taken as missing (one of them: {example})"
-                )
+        add(feature)
+    return list(ordered.values())
+
+
+def outside_lines(features: Sequence[Feature]) -> list[str]:
+    """One line a feature that met values it could not take since the last call."""
+    lines = []
+    for feature in in_order(features):
+        count, example = feature.outside.take()
+        if not count:
+            continue
+        what = f"outside its {feature.table.rows} buckets" if isinstance(feature, IdFeature) else "not finite"
+        lines.append(
+            f'feature "{feature.name}": {count} values {what} were taken as missing (one of them: {example})'
+        )
     return lines

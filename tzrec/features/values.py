@@ -9,6 +9,36 @@ import pyarrow.compute as pc
 from tzrec.runtime.errors import UserError
 
 
+class BadValueError(UserError):
+    """A value that a feature cannot take.
+
+    Attributes:
+        row: where it stands, counted from the first row of what was being read.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class placed:  # noqa: N801 - used like a function in a with statement
+    """Inside, a BadValueError that counts values comes out as one that counts the rows of these lengths.
+
+    A class, for a generator made into a context manager costs as much as a small feature.
+    """
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BadValueError):
+            row = int(np.searchsorted(np.cumsum(self.lengths), error.row, side="right"))
+            raise BadValueError(str(error), row) from None
+
+
 @dataclass(frozen=True)
 class Rows:
     """The values of a column, row after row.
@@ -16,10 +46,22 @@ class Rows:
     Attributes:
         flat: all values, V of them, without nulls.
         lengths: int32 [N], how many of them each row has; they sum to V.
+        weights: float32 [V], the weight of each value; None when all are 1.
     """
 
     flat: pa.Array
     lengths: np.ndarray
+    weights: np.ndarray | None = None
+
+    @property
+    def owners(self) -> np.ndarray:
+        """int64 [V], the row of each value."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def keep(self, kept: np.ndarray) -> "Rows":
+        """Only the values with `kept`, bool [V]."""
+        weights = None if self.weights is None else self.weights[kept]
+        return Rows(self.flat.filter(pa.array(kept)), count_kept(kept, self.lengths), weights)
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -68,13 +110,16 @@ def _split_text(column: pa.Array, separator: str) -> Rows:
 
 
 def _from_lists(column: pa.Array, where: str) -> Rows:
+    if pa.types.is_fixed_size_list(column.type):
+        # flatten of a fixed-size list drops null rows of some and keeps others' places: one kind only.
+        column = column.cast(pa.list_(column.type.value_type))
     # list_value_length and flatten heed the offset of a sliced array and skip null rows.
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int32)
     flat = column.flatten()
     if pa.types.is_dictionary(flat.type):
         flat = flat.dictionary_decode()
-    if is_list(flat.type):
-        raise UserError(f"{where}: a list of lists where a row has one list of values")
+    if pa.types.is_nested(flat.type):
+        raise UserError(f"{where}: a column of type {column.type} where a row has one list of values")
     kept = flat.is_valid()
     if is_text(flat.type):
         kept = pc.fill_null(pc.not_equal(flat, ""), False)
@@ -116,9 +161,9 @@ def fill_empty(flat: np.ndarray, lengths: np.ndarray, filling: np.ndarray) -> tu
         lengths: int32 [N].
         filling: [F] values of the same type; nothing happens when F is 0.
     """
-    empty = lengths == 0
-    if not len(filling) or not empty.any():
+    if not len(filling) or not len(lengths) or lengths.min() > 0:
         return flat, lengths
+    empty = lengths == 0
     full = np.where(empty, len(filling), lengths).astype(np.int32)
     out = np.empty(full.sum(), flat.dtype)
     is_filling = np.repeat(empty, full)
@@ -128,15 +173,15 @@ def fill_empty(flat: np.ndarray, lengths: np.ndarray, filling: np.ndarray) -> tu
 
 
 def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
-    """The values as int64 or float32.
+    """The values as int64, float32 or float64.
 
     Args:
         flat: numbers, or text that spells numbers.
-        kind: pa.int64() or pa.float32().
+        kind: pa.int64(), pa.float32() or pa.float64().
         where: what to call the column in an error.
 
     Raises:
-        UserError: a text that is no number; the message shows the first one.
+        BadValueError: a text that is no number, a number that is no integer; the message shows the first one.
     """
     if pa.types.is_boolean(flat.type):
         flat = flat.cast(pa.int8())
@@ -145,18 +190,23 @@ def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
     elif pa.types.is_integer(kind) and pa.types.is_floating(flat.type):
         whole = flat.to_numpy(zero_copy_only=False)
         if not np.array_equal(np.trunc(whole), whole):
-            wrong = whole[np.trunc(whole) != whole][0]
-            raise UserError(f"{where}: {wrong} is no integer; give ids as integers")
+            place = int(np.flatnonzero(np.trunc(whole) != whole)[0])
+            raise BadValueError(f"{where}: {whole[place]} is no integer; give ids as integers", place)
         # A float beyond the integers has no id of its own: it counts as outside every bucket.
         return np.where(np.abs(whole) < 2.0**62, whole, -1).astype(np.int64)
+    elif not pa.types.is_integer(flat.type) and not pa.types.is_floating(flat.type):
+        raise BadValueError(f"{where}: {flat.type} is no number; give numbers or text", 0)
+    if flat.type == kind:
+        return flat.to_numpy(zero_copy_only=False)
     try:
-        if is_text(flat.type) and pa.types.is_floating(kind):
+        if is_text(flat.type) and kind == pa.float32():
             return flat.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
         return flat.cast(kind, safe=False).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        wrong = next(text for text in flat.to_pylist() if not _is_number(text, kind))
+        texts = flat.to_pylist()
+        place = next(i for i, text in enumerate(texts) if not _is_number(text, kind))
         name = "an integer" if pa.types.is_integer(kind) else "a number"
-        raise UserError(f'{where}: "{wrong}" is not {name}') from None
+        raise BadValueError(f'{where}: "{texts[place]}" is not {name}', place) from None
 
 
 def _is_number(text: str, kind: pa.DataType) -> bool:

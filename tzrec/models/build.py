@@ -9,34 +9,48 @@ from tzrec.datasets.batch import Layout
 from tzrec.datasets.candidates import InBatch
 from tzrec.features.feature import Feature
 from tzrec.models.dssm import DSSM
+from tzrec.modules.build import build_group, build_stack
 from tzrec.modules.embedding import TwoSidedEmbedding
-from tzrec.modules.mlp import Stack, Tower
-from tzrec.protos import module_pb2, pipeline_pb2, simi_pb2, tower_pb2
+from tzrec.modules.group import Group
+from tzrec.modules.mlp import Tower
+from tzrec.protos import pipeline_pb2, simi_pb2, tower_pb2
 from tzrec.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
 class TwoTowers:
-    """The features of each tower, in the order of its feature group."""
+    """What each tower reads."""
 
-    user: list[Feature]
-    item: list[Feature]
+    user_group: Group
+    item_group: Group
+
+    @property
+    def user(self) -> list[Feature]:
+        """The features of the user tower."""
+        return self.user_group.features
+
+    @property
+    def item(self) -> list[Feature]:
+        """The features of the item tower."""
+        return self.item_group.features
 
     @property
     def layout(self) -> Layout:
-        return Layout.of(self.user, self.item)
+        user, item = self.user_group, self.item_group
+        return Layout.of(user.all_parts, item.all_parts, [*user.aligned, *item.aligned])
 
 
 def tower_features(pipeline: pipeline_pb2.EasyRecConfig, features: Sequence[Feature]) -> TwoTowers:
     """The features that the two towers of a validated configuration read."""
-    model = pipeline.model_config.dssm
-    groups = {group.group_name: group.feature_names for group in pipeline.model_config.feature_groups}
+    config = pipeline.model_config
+    groups = {group.group_name: group for group in config.feature_groups}
     by_name = {feature.name: feature for feature in features}
+    dropout = config.variational_dropout if config.HasField("variational_dropout") else None
 
-    def of(tower: tower_pb2.Tower) -> list[Feature]:
-        return [by_name[name] for name in groups[tower.input]]
+    def of(tower: tower_pb2.Tower) -> Group:
+        return build_group(groups[tower.input], by_name, dropout)
 
-    return TwoTowers(of(model.user_tower), of(model.item_tower))
+    return TwoTowers(of(config.dssm.user_tower), of(config.dssm.item_tower))
 
 
 def in_batch_options(pipeline: pipeline_pb2.EasyRecConfig) -> InBatch:
@@ -66,32 +80,17 @@ def build_model(
             "or set in_batch_negative: true"
         )
     embeddings = TwoSidedEmbedding(
-        towers.layout,
-        [feature.name for feature in towers.user],
-        [feature.name for feature in towers.item],
-        torch.device(table_device),
+        towers.layout, towers.user_group, towers.item_group, torch.device(table_device)
     )
 
-    def tower(config_of: tower_pb2.Tower, features: Sequence[Feature]) -> Tower:
-        stack = _stack(config_of.mlp) if config_of.HasField("mlp") else None
-        width = sum(feature.width for feature in features)
+    def tower(config_of: tower_pb2.Tower, width: int) -> Tower:
+        stack = build_stack(config_of.mlp) if config_of.HasField("mlp") else None
         return Tower(width, stack, config.output_dim, config.similarity == simi_pb2.COSINE)
 
     return DSSM(
         embeddings,
-        tower(config.user_tower, towers.user),
-        tower(config.item_tower, towers.item),
+        tower(config.user_tower, embeddings.user.out_features),
+        tower(config.item_tower, embeddings.item.out_features),
         config.temperature,
         config.in_batch_negative,
-    )
-
-
-def _stack(config: module_pb2.MLP) -> Stack:
-    return Stack(
-        hidden=list(config.hidden_units),
-        activation=config.activation,
-        batch_norm=config.use_bn,
-        layer_norm=config.use_ln,
-        bias=config.bias,
-        dropout=list(config.dropout_ratio),
     )

@@ -1,18 +1,27 @@
-"""Embedding tables of both towers as TorchRec collections, one for user rows and one for item rows.
+"""Embedding tables of both towers as TorchRec collections, and from a batch to the towers' inputs.
 
-Shape letters: B rows of users, M rows of items (positives, then negatives), F floats of a
-tower's input, D floats of one feature.
+Shape letters: B rows of users, M rows of items (positives, then negatives), R rows of either, E
+elements of sequences, V ids, F floats of a tower's input, D floats of one feature.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+from torchrec import (
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    EmbeddingCollection,
+    EmbeddingConfig,
+    KeyedJaggedTensor,
+    PoolingType,
+)
+from torchrec.types import DataType
 
-from tzrec.datasets.batch import Batch, Jagged, Layout
-from tzrec.features.feature import IdFeature
+from tzrec.datasets.batch import FROZEN, POOLED, WEIGHTED, Batch, Jagged, Layout, Lookup, feature_of, rows_in
+from tzrec.modules.group import Group, GroupInput
 from tzrec.runtime.errors import UserError, nearest
 
 POOLING = {"sum": PoolingType.SUM, "mean": PoolingType.MEAN}
@@ -43,31 +52,37 @@ def module_name(table: str) -> str:
     return "table_" + table.replace("%", "%25").replace(".", "%2E")
 
 
-def collection(features: Sequence[IdFeature], device: torch.device) -> EmbeddingBagCollection | None:
-    """One table for each table name, looked up by the features that name it; None without features."""
-    by_table: dict[str, list[IdFeature]] = {}
-    for feature in features:
-        by_table.setdefault(feature.table.name, []).append(feature)
-    if not by_table:
-        return None
-    for name, sharing in by_table.items():
-        if len({feature.pooling for feature in sharing}) > 1:
-            raise UserError(
-                f'embedding_name "{name}": {", ".join(feature.name for feature in sharing)} share it and '
-                "have different pooling, which is not built in this version; give them one pooling"
-            )
-    configs = [
+def collection(
+    place: str, lookups: Sequence[Lookup], device: torch.device
+) -> EmbeddingBagCollection | EmbeddingCollection:
+    """The tables of one collection of a layout, each looked up by the features that share it."""
+    by_table: dict[str, list[Lookup]] = {}
+    for lookup in lookups:
+        by_table.setdefault(lookup.table.name, []).append(lookup)
+    if place not in POOLED:
+        tables = [EmbeddingConfig(**_options(sharing)) for sharing in by_table.values()]
+        return EmbeddingCollection(tables=tables, device=device)
+    bags = [
         EmbeddingBagConfig(
-            name=module_name(name),
-            num_embeddings=sharing[0].table.rows,
-            embedding_dim=sharing[0].table.dim,
-            feature_names=[feature.name for feature in sharing],
-            pooling=POOLING[sharing[0].pooling],
-            init_fn=parse_init_fn(sharing[0].table.init_fn),
+            **_options(sharing),
+            # Weights say what each id counts, means included.
+            pooling=PoolingType.SUM if place == WEIGHTED else POOLING[sharing[0].feature.pooling],
         )
-        for name, sharing in by_table.items()
+        for sharing in by_table.values()
     ]
-    return EmbeddingBagCollection(tables=configs, device=device)
+    return EmbeddingBagCollection(tables=bags, device=device, is_weighted=place == WEIGHTED)
+
+
+def _options(sharing: Sequence[Lookup]) -> dict[str, Any]:
+    table = sharing[0].table
+    return {
+        "name": module_name(table.name),
+        "num_embeddings": table.rows,
+        "embedding_dim": table.dim,
+        "feature_names": [lookup.name for lookup in sharing],
+        "init_fn": parse_init_fn(table.init_fn),
+        "data_type": DataType.FP16 if table.half else DataType.FP32,
+    }
 
 
 class TwoSidedEmbedding(nn.Module):
@@ -78,36 +93,84 @@ class TwoSidedEmbedding(nn.Module):
 
     Args:
         layout: of the batches.
-        user_tower, item_tower: names of the features of each tower, in order.
+        user, item: what each tower reads.
         device: where the tables are made; "meta" when sharding will make them.
     """
 
-    def __init__(
-        self, layout: Layout, user_tower: Sequence[str], item_tower: Sequence[str], device: torch.device
-    ) -> None:
+    def __init__(self, layout: Layout, user: Group, item: Group, device: torch.device) -> None:
         super().__init__()
-        self.user = collection(layout.user, device)
-        self.item = collection([*layout.item, *layout.lent], device)
-        self.user_keys = [feature.name for feature in layout.user]
-        self.item_keys = [feature.name for feature in (*layout.item, *layout.lent)]
-        self.user_tower, self.item_tower = list(user_tower), list(item_tower)
+        self.layout = layout
+        self.tables = nn.ModuleDict(
+            {place: collection(place, lookups, device) for place, lookups in layout.lookups.items()}
+        )
+        self.keys = {place: [one.name for one in lookups] for place, lookups in layout.lookups.items()}
+        self.user, self.item = GroupInput(user), GroupInput(item)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(float32 [B, F_user], float32 [M, F_item])."""
-        of_users = dict(batch.dense)
-        # Waiting for one collection only after both were started overlaps their communication.
-        waiting = []
-        if self.user is not None:
-            waiting.append(self.user(keyed(self.user_keys, batch.user, batch.rows)))
-        if self.item is not None:
-            waiting.append(self.item(keyed(self.item_keys, batch.item, batch.item_rows)))
-        for pooled in waiting:
-            of_users |= pooled.to_dict()
-        user_BF = torch.cat([of_users[name][: batch.rows] for name in self.user_tower], dim=1)
-        item_MF = torch.cat([of_users[name] for name in self.item_tower], dim=1)
-        return user_BF, item_MF
+        vectors = dict(batch.dense)
+        # Waiting for one collection only after all were started overlaps their communication.
+        waiting = {}
+        for place, tables in self.tables.items():
+            rows = rows_in(place, batch.rows, batch.item_rows)
+            ids = keyed(self.keys[place], batch.ids[place], rows)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not place.startswith(FROZEN)):
+                waiting[place] = tables(ids)
+        for place, found in waiting.items():
+            if place in POOLED:
+                vectors |= {name: vector.float() for name, vector in found.to_dict().items()}
+                continue
+            for lookup in self.layout.lookups[place]:
+                name = lookup.feature.name
+                vectors[lookup.name] = pooled(
+                    found[lookup.name].values().float(),
+                    batch.segments[name],
+                    batch.id_weights.get(name),
+                    lookup.feature.pooling == "mean",
+                )
+        return (
+            self.user(*narrowed(self.user.group, vectors, batch.lengths, batch.rows)),
+            self.item(vectors, batch.lengths),
+        )
+
+
+def narrowed(
+    group: Group, vectors: dict[str, Tensor], lengths: dict[str, Tensor], rows: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The first rows of what a group reads: features that both towers use go on below them."""
+    chosen, counts = {}, {}
+    for part in group.all_parts:
+        feature, found = feature_of(part), vectors[part.name]
+        if feature.is_sequence:
+            whole = lengths[feature.name]
+            counts[feature.name] = whole[:rows]
+            if len(whole) > rows:
+                found = found[: int(whole[:rows].sum())]
+        else:
+            found = found[:rows]
+        chosen[part.name] = found
+    return chosen, counts
+
+
+def pooled(vectors_VD: Tensor, segments: Tensor, weights_V: Tensor | None, mean: bool) -> Tensor:
+    """Sums or means of the vectors of each row or element: float32 [R or E, D]; none gives zeros.
+
+    Args:
+        vectors_VD: of every id.
+        segments: integers, ids of each row or element, summing to V.
+        weights_V: of every id; 1 when None.
+        mean: divide by the count of ids.
+    """
+    if weights_V is not None:
+        vectors_VD = vectors_VD * weights_V.unsqueeze(1)
+    counts = segments.long()
+    owners = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    total = vectors_VD.new_zeros(len(counts), vectors_VD.shape[1]).index_add(0, owners, vectors_VD)
+    return total / counts.clamp(min=1).unsqueeze(1) if mean else total
 
 
 def keyed(keys: list[str], ids: Jagged, rows: int) -> KeyedJaggedTensor:
     """The ids as TorchRec's type; `rows` is said because nothing else tells it for an empty batch."""
-    return KeyedJaggedTensor(keys=keys, values=ids.values, lengths=ids.lengths, stride=rows)
+    return KeyedJaggedTensor(
+        keys=keys, values=ids.values, lengths=ids.lengths, weights=ids.weights, stride=rows
+    )

@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from google.protobuf import json_format
 
 from tzrec.config import prepare, to_text
+from tzrec.config.walk import features as features_in
 from tzrec.datasets.batch import serving_tensors
 from tzrec.features.build import build_features
-from tzrec.features.feature import Dense, Feature, Sparse
+from tzrec.features.feature import Feature, in_order
+from tzrec.features.operators import vocab_path
+from tzrec.features.outputs import Computed
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.errors import UserError
 from tzrec.serving.tower import ServingTower, script
@@ -41,8 +45,9 @@ def write_bundle(
     """
     folder.mkdir(parents=True)
     script(tower).save(str(folder / MODEL))
+    pipeline = with_files(pipeline, folder)
     (folder / CONFIG).write_text(to_text(pipeline), encoding="utf-8")
-    names = [feature.name for feature in tower.features]
+    names = [feature.name for feature in in_order(tower.features)]
     (folder / FEATURES).write_text(json.dumps(describe(pipeline, names), indent=2, ensure_ascii=False))
     facts = {"format": "torchscript", "precision": "fp32", "quantized": False, "outputs": [tower.output]}
     (folder / ACCELERATION).write_text(json.dumps(facts, indent=2))
@@ -51,13 +56,45 @@ def write_bundle(
 
 
 def describe(pipeline: EasyRecConfig, names: Sequence[str]) -> dict[str, list[dict[str, object]]]:
-    """The features of a tower with their configuration, for whoever computes them online."""
+    """The features of a tower with their configuration, for whoever computes them online.
+
+    A feature of a sequence_feature has its full name and what the sequence_feature says of all.
+    """
     by_name = {}
     for config in pipeline.feature_configs:
         kind = config.WhichOneof("feature")
-        fields = json_format.MessageToDict(getattr(config, kind), preserving_proto_field_name=True)
-        by_name[fields["feature_name"]] = {"feature_type": kind, **fields}
+        one = getattr(config, kind)
+        if kind != "sequence_feature":
+            by_name[one.feature_name] = {"feature_type": kind, **_fields(one)}
+            continue
+        shared = {name: value for name, value in _fields(one).items() if name != "features"}
+        for inner in one.features:
+            part = inner.WhichOneof("feature")
+            fields = _fields(getattr(inner, part))
+            full = f"{one.sequence_name}__{fields['feature_name']}"
+            by_name[full] = {"feature_type": part, **fields, **shared, "feature_name": full}
     return {"features": [by_name[name] for name in names]}
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
+def with_files(pipeline: EasyRecConfig, folder: Path) -> EasyRecConfig:
+    """The configuration with the files that features read copied into the folder and named there."""
+    carried = EasyRecConfig()
+    carried.CopyFrom(pipeline)
+    for _, feature, name in features_in(carried):
+        if getattr(feature, "vocab_file", ""):
+            path = vocab_path(feature)
+            feature.vocab_file = f"{name}.{path.name}"
+            feature.ClearField("asset_dir")
+            shutil.copy2(path, folder / feature.vocab_file)
+        if feature.DESCRIPTOR.name == "TokenizeFeature" and feature.text_normalizer.stop_char_file:
+            path = Path(feature.text_normalizer.stop_char_file)
+            feature.text_normalizer.stop_char_file = f"{name}.{path.name}"
+            shutil.copy2(path, folder / feature.text_normalizer.stop_char_file)
+    return carried
 
 
 @dataclass
@@ -110,12 +147,13 @@ class Bundle:
             ) from None
         features = {
             feature.name: feature
-            for feature in build_features(pipeline.feature_configs, pipeline.data_config)
+            for feature in build_features(pipeline.feature_configs, pipeline.data_config, folder)
         }
-        return cls(torch.jit.freeze(model), [features[name] for name in names], pipeline, outputs, device)
+        given = [features[name] for name in names if not features[name].stub]
+        return cls(torch.jit.freeze(model), given, pipeline, outputs, device)
 
     @torch.no_grad()
-    def vectors(self, computed: dict[str, Sparse | Dense]) -> dict[str, torch.Tensor]:
+    def vectors(self, computed: dict[str, Computed]) -> dict[str, torch.Tensor]:
         """The outputs for computed features, on the CPU: float32 [N, D] by name."""
         found = self.model(serving_tensors(computed), self.device)
         return {name: found[name].float().cpu() for name in self.outputs}

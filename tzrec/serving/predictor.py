@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tzrec.datasets.build import compute_all, worker_count
+from tzrec.datasets.build import worker_count
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.parquet import ParquetTable
 from tzrec.datasets.staging import StagedFolder
-from tzrec.features.feature import Dense, Sparse, outside_lines
+from tzrec.features.feature import outside_lines
+from tzrec.features.graph import columns_of, compute_all
+from tzrec.features.outputs import Computed, Dense, SparseSequence
 from tzrec.runtime.errors import UserError, missing_columns
 from tzrec.runtime.processes import gather
 from tzrec.runtime.progress import bar, duration, say
@@ -62,7 +64,7 @@ class Predictor:
         everything = ParquetTable(paths, flag=flag)
         present = everything.schema.names
         self.reserved = present if list(reserved) == [ALL_COLUMNS] else list(reserved)
-        inputs = [feature.column for feature in bundle.features]
+        inputs = columns_of(bundle.features)
         wanted = list(dict.fromkeys([*inputs, *self.reserved]))
         if lost := [name for name in wanted if name not in present]:
             raise missing_columns(str(everything.files[0]), lost, present)
@@ -166,17 +168,24 @@ def list_column(vectors: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(vectors).reshape(-1), type=kind)
 
 
-def explain(computed: Mapping[str, Sparse | Dense], rows: int) -> list[str]:
+def explain(computed: Mapping[str, Computed], rows: int) -> list[str]:
     """What every feature is in each row, as JSON; for looking, not for speed."""
     by_row: list[dict[str, Any]] = [{} for _ in range(rows)]
     for name, feature in computed.items():
-        if isinstance(feature, Sparse):
-            parts = np.split(feature.values, np.cumsum(feature.lengths)[:-1]) if rows else []
-        else:
-            parts = list(feature.values)
+        parts: list[Any] = feature.values.tolist()
+        if isinstance(feature, SparseSequence):
+            parts = cut(parts, feature.key_lengths)
+        if not isinstance(feature, Dense):
+            parts = cut(parts, feature.lengths)
         for row, values in zip(by_row, parts, strict=True):
-            row[name] = values.tolist()
+            row[name] = values
     return [json.dumps(row) for row in by_row]
+
+
+def cut(flat: list[Any], lengths: np.ndarray) -> list[list[Any]]:
+    """A list in pieces of these lengths."""
+    ends = np.cumsum(lengths).tolist()
+    return [flat[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
 
 
 class _trace:  # noqa: N801 - used like a function in a with statement

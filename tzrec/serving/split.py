@@ -1,14 +1,19 @@
 """From a checkpoint to two towers."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torchrec import EmbeddingBagCollection
 
+from tzrec.datasets.batch import Lookup
 from tzrec.features.build import build_features
-from tzrec.features.feature import Feature, IdFeature
 from tzrec.models.build import build_model, tower_features
 from tzrec.models.dssm import DSSM
 from tzrec.modules.embedding import module_name
+from tzrec.modules.group import GroupInput
 from tzrec.modules.mlp import Tower
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.serving.tower import ServingTower
@@ -31,24 +36,20 @@ def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
     return model.eval()
 
 
-def split(pipeline: EasyRecConfig, model: DSSM) -> dict[str, ServingTower]:
+def split(model: DSSM) -> dict[str, ServingTower]:
     """The serving towers of a model, "user" and "item"; they share its parameters."""
-    features = build_features(pipeline.feature_configs, pipeline.data_config)
-    towers = tower_features(pipeline, features)
-    weights = {
-        name: bag.weight.detach()
-        for collection in (model.embeddings.user, model.embeddings.item)
-        if collection is not None
-        for name, bag in collection.embedding_bags.items()
-    }
+    weights: dict[str, Tensor] = {}
+    collections: Iterable[Any] = model.embeddings.tables.values()
+    for tables in collections:
+        is_pooled = isinstance(tables, EmbeddingBagCollection)
+        inside = tables.embedding_bags if is_pooled else tables.embeddings
+        weights |= {name: table.weight.detach() for name, table in inside.items()}
 
-    def serving(chosen: list[Feature], tower: Tower, output: str) -> ServingTower:
-        tables = {
-            f.table.name: weights[module_name(f.table.name)] for f in chosen if isinstance(f, IdFeature)
-        }
-        return ServingTower(chosen, tables, tower, output)
+    def serving(group: GroupInput, tower: Tower, output: str) -> ServingTower:
+        names = {part.table.name for part in group.group.all_parts if isinstance(part, Lookup)}
+        return ServingTower(group, {name: weights[module_name(name)] for name in names}, tower, output)
 
     return {
-        "user": serving(towers.user, model.user_tower, "user_tower_emb"),
-        "item": serving(towers.item, model.item_tower, "item_tower_emb"),
+        "user": serving(model.embeddings.user, model.user_tower, "user_tower_emb"),
+        "item": serving(model.embeddings.item, model.item_tower, "item_tower_emb"),
     }

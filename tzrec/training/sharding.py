@@ -7,13 +7,14 @@ from typing import cast
 import torch
 import torch.distributed as dist
 from torch import nn
+from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
 from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import ParameterConstraints
 from torchrec.distributed.types import ModuleSharder, ShardingEnv, ShardingType
-from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 
 from tzrec.runtime.processes import join_group
@@ -57,11 +58,23 @@ def shard(
         device: where the model will run.
         fused: the optimizer of the embedding tables.
     """
-    tables = [module for module in model.modules() if isinstance(module, EmbeddingBagCollection)]
+    tables = [
+        module
+        for module in model.modules()
+        if isinstance(module, EmbeddingBagCollection | EmbeddingCollection)
+    ]
     for module in tables:
         # A copy: the call below writes into the options it is given.
         apply_optimizer_in_backward(fused.kind, module.parameters(), dict(fused.options))
-    names = [config.name for module in tables for config in module.embedding_bag_configs()]
+    names = [
+        config.name
+        for module in tables
+        for config in (
+            module.embedding_bag_configs()
+            if isinstance(module, EmbeddingBagCollection)
+            else module.embedding_configs()
+        )
+    ]
     topology = Topology(
         world_size=world.size,
         compute_device=device.type,
@@ -75,7 +88,10 @@ def shard(
         storage_reservation=FixedPercentageStorageReservation(0.15),
         debug=False,
     )
-    sharders = [cast(ModuleSharder[nn.Module], EmbeddingBagCollectionSharder())]
+    sharders = [
+        cast(ModuleSharder[nn.Module], EmbeddingBagCollectionSharder()),
+        cast(ModuleSharder[nn.Module], EmbeddingCollectionSharder()),
+    ]
     # On every rank, not `collective_plan`: there an error on rank 0 leaves the others waiting.
     plan = planner.plan(model, sharders)
     group = dist.group.WORLD

@@ -1,0 +1,364 @@
+"""Rules about features that need no data: each takes the configuration and returns its mistakes."""
+
+from typing import Any
+
+from tzrec.config.expression import parse
+from tzrec.config.feature_inputs import (
+    BUCKETIZERS,
+    ONE_INPUT,
+    given,
+    inputs,
+    is_embedded,
+    is_sequence_input,
+    is_text_valued,
+)
+from tzrec.config.normalizer import parse_normalizer
+from tzrec.config.walk import Mistake, features
+from tzrec.protos.data_pb2 import FgMode
+from tzrec.runtime.errors import UserError, nearest
+
+_SIDES = ("user", "item", "context")
+_IN_DAG = ("feature", "const")
+_WORDS = {
+    "combiner": ("sum", "mean", "avg", "min", "max", "count", "gap_min", "gap_max"),
+    "method": (
+        "query_common_ratio",
+        "title_common_ratio",
+        "is_contain",
+        "is_equal",
+        "index_of",
+        "proximity_min_cover",
+        "proximity_min_dist",
+        "proximity_max_dist",
+        "proximity_avg_dist",
+    ),
+    "tokenizer_type": ("bpe", "sentencepiece"),
+    "fg_value_type": ("", "string", "int32", "int64", "float", "double"),
+    "data_type": ("FP32", "FP16"),
+}
+_OF_TABLES = ("embedding_name", "pooling", "init_fn", "trainable", "data_type")
+_OF_SEQUENCES = ("sequence_length", "sequence_delim", "sequence_fields")
+
+
+def _reads(message: Any) -> bool:
+    """Whether the inputs of features are read, rather than columns named after the features."""
+    return message.data_config.fg_mode in (FgMode.FG_NORMAL, FgMode.FG_DAG)
+
+
+def feature_names(message: Any) -> list[Mistake]:
+    """A name that two features have."""
+    first: dict[str, str] = {}
+    mistakes = []
+    for path, _, name in features(message):
+        if name in first:
+            mistakes.append(Mistake(f"{path}.feature_name", f'two features are named "{name}"'))
+        first.setdefault(name, path)
+    return mistakes
+
+
+def empty_features(message: Any) -> list[Mistake]:
+    """Blocks of feature_configs in which nothing stands."""
+    mistakes = []
+    for i, config in enumerate(message.feature_configs):
+        kind, path = config.WhichOneof("feature"), f"feature_configs[{i}]"
+        if kind is None:
+            mistakes.append(Mistake(path, "an empty block: name a feature, such as id_feature { ... }"))
+        elif kind == "sequence_feature":
+            group = config.sequence_feature
+            if not group.features:
+                what = f'"{group.sequence_name}" has no features'
+                mistakes.append(Mistake(f"{path}.{kind}", what))
+            for j, inner in enumerate(group.features):
+                if inner.WhichOneof("feature") is None:
+                    what = "an empty block: name a feature, such as id_feature { ... }"
+                    mistakes.append(Mistake(f"{path}.{kind}.features[{j}]", what))
+    return mistakes
+
+
+def words(message: Any) -> list[Mistake]:
+    """Words that no feature knows."""
+    mistakes = []
+    for path, feature, _ in features(message):
+        for field, value in feature.ListFields():
+            allowed = _WORDS.get(field.name, ())
+            if allowed and value not in allowed:
+                listed = ", ".join(f'"{word}"' for word in allowed if word)
+                what = f'{field.name} is one of {listed}, got "{value}"{nearest(value, allowed)}'
+                mistakes.append(Mistake(f"{path}.{field.name}", what))
+    return mistakes
+
+
+def bucketizers(message: Any) -> list[Mistake]:
+    """What makes ids of values: one for a feature whose values are text, at most one for numbers."""
+    mistakes = []
+    for path, feature, name in features(message):
+        kind = feature.DESCRIPTOR.name
+        has = [one for one in (*BUCKETIZERS, "boundaries") if one in feature.DESCRIPTOR.fields_by_name]
+        found = given(feature, tuple(has))
+        if kind == "TokenizeFeature":
+            continue
+        wanted = [each for each in has if each != "boundaries"] if is_text_valued(feature) else has
+        listed = ", ".join(wanted)
+        said = " and ".join(found) or "none"
+        if is_text_valued(feature) and (len(found) != 1 or found[0] not in wanted):
+            what = f'"{name}" wants exactly one of {listed}, got {said}'
+            mistakes.append(Mistake(f"{path}.{found[-1]}" if found else path, what))
+        elif len(found) > 1:
+            mistakes.append(
+                Mistake(f"{path}.{found[1]}", f'"{name}" wants at most one of {listed}, got {said}')
+            )
+    return mistakes + _vocabularies(message)
+
+
+def _vocabularies(message: Any) -> list[Mistake]:
+    mistakes = []
+    for path, feature, name in features(message):
+        found = given(feature, ("vocab_list", "vocab_dict", "vocab_file"))
+        if feature.DESCRIPTOR.name == "TokenizeFeature":
+            continue
+        unknown = "default_bucketize_value" in given(feature, ("default_bucketize_value",))
+        if "vocab_file" in found and not unknown:
+            what = f'"{name}" has a vocab_file, which wants a default_bucketize_value'
+            mistakes.append(Mistake(f"{path}.vocab_file", what))
+        if unknown and not found:
+            what = (
+                f'"{name}" has a default_bucketize_value, which is for vocab_list, vocab_dict and vocab_file'
+            )
+            mistakes.append(Mistake(f"{path}.default_bucketize_value", what))
+        if "vocab_list" in found and len(set(feature.vocab_list)) < len(feature.vocab_list):
+            twice = next(w for w in feature.vocab_list if list(feature.vocab_list).count(w) > 1)
+            mistakes.append(Mistake(f"{path}.vocab_list", f'vocab_list holds "{twice}" twice'))
+        if "vocab_dict" in found and not unknown:
+            low = sorted(word for word, number in feature.vocab_dict.items() if number < 2)
+            if low:
+                has = feature.vocab_dict[low[0]]
+                what = (
+                    f'vocab_dict gives "{low[0]}" the id {has}; ids begin at 2, for 0 is default_value and 1 '
+                    "any unknown word, unless default_bucketize_value is set"
+                )
+                mistakes.append(Mistake(f"{path}.vocab_dict", what))
+        if "vocab_dict" in found and max(feature.vocab_dict.values()) >= 2**31:
+            mistakes.append(Mistake(f"{path}.vocab_dict", "vocab_dict has an id beyond 2147483647"))
+        if "asset_dir" in given(feature, ("asset_dir",)) and "vocab_file" not in found:
+            mistakes.append(
+                Mistake(f"{path}.asset_dir", "asset_dir is the folder of vocab_file, which is not set")
+            )
+    return mistakes
+
+
+def numbers_and_tables(message: Any) -> list[Mistake]:
+    """A table needs its width; numbers as they are need their count and no options of a table."""
+    mistakes = []
+    for path, feature, name in features(message):
+        dense = feature.WhichOneof("dense_emb") if "dense_emb" in feature.DESCRIPTOR.oneofs_by_name else None
+        embedded = is_embedded(feature)
+        has_dim = "embedding_dim" in given(feature, ("embedding_dim",))
+        if embedded and not has_dim:
+            why = (given(feature, ("boundaries", *BUCKETIZERS)) or [""])[0]
+            verb = "want" if why == "boundaries" else "wants"
+            what = f'"{name}" has {why or "ids"}, which {verb} an embedding_dim'
+            mistakes.append(Mistake(f"{path}.{why}" if why else path, what))
+        if dense and embedded:
+            what = f'"{name}" has {dense} and looks up a table; {dense} is for numbers without boundaries'
+            mistakes.append(Mistake(f"{path}.{dense}", what))
+        if dense and not has_dim:
+            mistakes.append(Mistake(f"{path}.{dense}", f'"{name}" has {dense}, which wants an embedding_dim'))
+        if not embedded and feature.DESCRIPTOR.name == "RawFeature" and feature.value_dim == 0:
+            what = f'"{name}" has no boundaries: value_dim must say how many numbers it has'
+            mistakes.append(Mistake(f"{path}.value_dim", what))
+        normalizer = getattr(feature, "normalizer", "")
+        if normalizer:
+            if is_text_valued(feature):
+                what = f'"{name}" gives text, which a normalizer cannot take'
+                mistakes.append(Mistake(f"{path}.normalizer", what))
+            try:
+                parse_normalizer(normalizer)
+            except UserError as error:
+                mistakes.append(Mistake(f"{path}.normalizer", str(error)))
+    return mistakes
+
+
+def expressions(message: Any) -> list[Mistake]:
+    """`side:name`. In FG_NONE and FG_BUCKETIZE, where it is not read, every side there is will do."""
+    fg_mode = message.data_config.fg_mode
+    sides = _SIDES if fg_mode == FgMode.FG_NORMAL else _SIDES + _IN_DAG
+    known = {name for _, _, name in features(message)}
+    mistakes = []
+    for path, feature, name in features(message):
+        listed = ", ".join(f"{s}:name" for s in sides)
+        read = list(inputs(feature))
+        for one in read:
+            if one.side in sides and (one.name or one.side == "const"):
+                if one.side == "feature" and _reads(message):
+                    mistakes += _reference(f"{path}.{one.path}", one.name, name, known)
+                continue
+            if not one.side and one.name:
+                continue
+            field = one.path.partition("[")[0]
+            if not given(feature, (field,)):
+                continue  # A required field that is missing is said elsewhere.
+            if not one.side or not one.name:
+                what = f'{field} "{one.text}" is not side:name; one of {listed}'
+            elif one.side in _IN_DAG:
+                what = f'{field} "{one.text}": {one.side}: is for FG_DAG only; here one of {listed}'
+            else:
+                what = f'{field} "{one.text}" has the side "{one.side}"'
+                what += nearest(one.side, sides) or f"; one of {listed}"
+            mistakes.append(Mistake(f"{path}.{one.path}", what))
+        mistakes += _counts(path, feature, name, read)
+        if _reads(message) and read and all(one.side in ("const", "") for one in read):
+            mistakes.append(Mistake(path, f'"{name}" reads constants only; name a column or a feature'))
+    return mistakes
+
+
+def _reference(path: str, other: str, reader: str, known: set[str]) -> list[Mistake]:
+    group = reader.rpartition("__")[0]
+    if other in known or (group and f"{group}__{other}" in known):
+        return []
+    return [
+        Mistake(path, f'"{reader}" reads the feature "{other}", which is not there{nearest(other, known)}')
+    ]
+
+
+def _counts(path: str, feature: Any, name: str, read: list[Any]) -> list[Mistake]:
+    kind = feature.DESCRIPTOR.name
+    if kind == "ComboFeature" and len(read) < 2:
+        return [Mistake(path, f'"{name}" combines two or more expressions, got {len(read)}')]
+    if kind == "BoolMaskFeature" and len(read) != 2:
+        return [Mistake(path, f'"{name}" wants two expressions, values and mask, got {len(read)}')]
+    if kind == "ExprFeature":
+        names = [one.name for one in read]
+        if not names:
+            return [Mistake(path, f'"{name}" has no variables')]
+        if constants := [one for one in read if one.side == "const"]:
+            what = f'"{constants[0].text}" is no variable; write the number into the expression'
+            return [Mistake(f"{path}.{constants[0].path}", what)]
+        bad = next((n for n in names if not n.isidentifier() or not n.isascii() or names.count(n) > 1), None)
+        if bad is not None:
+            what = f'"{name}": "{bad}" is no name of a variable, or stands twice'
+            return [Mistake(f"{path}.variables", what)]
+        try:
+            parse(feature.expression, names)
+        except UserError as error:
+            return [Mistake(f"{path}.expression", f'"{name}": {error}')]
+    return []
+
+
+def sequences(message: Any) -> list[Mistake]:
+    """What belongs to sequences stands where a sequence is."""
+    mistakes = []
+    for i, config in enumerate(message.feature_configs):
+        kind = config.WhichOneof("feature")
+        if kind is None:
+            continue
+        one, path = getattr(config, kind), f"feature_configs[{i}].{kind}"
+        if kind == "sequence_feature":
+            if not one.sequence_delim:
+                mistakes.append(Mistake(f"{path}.sequence_delim", "sequence_delim must not be empty"))
+            for j, inner in enumerate(one.features):
+                part = inner.WhichOneof("feature")
+                if part is not None:
+                    inside = f"{path}.features[{j}].{part}"
+                    mistakes += _in_a_group(message, getattr(inner, part), inside, one.sequence_name)
+        elif kind.startswith("sequence_"):
+            if not one.sequence_delim:
+                mistakes.append(Mistake(f"{path}.sequence_delim", "sequence_delim must not be empty"))
+            mistakes += _has_sequence(message, one, path, one.feature_name)
+        elif not getattr(one, "tokens_as_sequence", False):
+            for field in given(one, _OF_SEQUENCES):
+                what = f"{field} is of sequences; name the feature sequence_{kind}, or leave it out"
+                mistakes.append(Mistake(f"{path}.{field}", what))
+    return mistakes
+
+
+def _in_a_group(message: Any, feature: Any, path: str, group: str) -> list[Mistake]:
+    mistakes = []
+    for field in given(feature, _OF_SEQUENCES[:2]):
+        what = f'{field} stands in sequence_feature "{group}" for all of its features; leave it out here'
+        mistakes.append(Mistake(f"{path}.{field}", what))
+    return mistakes + _has_sequence(message, feature, path, f"{group}__{feature.feature_name}")
+
+
+def _has_sequence(message: Any, feature: Any, path: str, name: str) -> list[Mistake]:
+    mistakes = []
+    if getattr(feature, "tokens_as_sequence", False):
+        what = f'"{name}" is a sequence already; tokens_as_sequence is for a text that is none'
+        mistakes.append(Mistake(f"{path}.tokens_as_sequence", what))
+    if _reads(message) and not any(is_sequence_input(feature, one) for one in inputs(feature)):
+        what = f'"{name}" has no input that is a sequence; name it in sequence_fields'
+        if feature.DESCRIPTOR.name not in ONE_INPUT:
+            what += ", or give it the side item:"
+        mistakes.append(Mistake(path, what))
+    named = [one.name for one in inputs(feature)] + [one.text for one in inputs(feature)]
+    for i, field in enumerate(feature.sequence_fields):
+        if field not in named:
+            what = f'sequence_fields: "{name}" has no input "{field}"{nearest(field, named)}'
+            mistakes.append(Mistake(f"{path}.sequence_fields[{i}]", what))
+    return mistakes
+
+
+def shared_tables(message: Any) -> list[Mistake]:
+    """Features with one embedding_name have one table."""
+    first: dict[str, tuple[str, dict[str, Any]]] = {}
+    mistakes = []
+    for path, feature, name in features(message):
+        if not is_embedded(feature):
+            continue
+        table = feature.embedding_name or f"{name}_emb"
+        shape = {
+            "rows": _rows(feature),
+            "embedding_dim": feature.embedding_dim,
+            "data_type": feature.data_type,
+            "trainable": feature.trainable,
+        }
+        other, other_shape = first.setdefault(table, (name, shape))
+        for what, value in shape.items():
+            if None not in (value, other_shape[what]) and value != other_shape[what]:
+                says = f'"{name}" and "{other}" share the table "{table}" but not its {what}'
+                mistakes.append(Mistake(path, f"{says}: {value} and {other_shape[what]}"))
+    return mistakes
+
+
+def _rows(feature: Any) -> int | None:
+    """Rows of the table; None where only a file tells."""
+    has = given(feature, (*BUCKETIZERS, "boundaries", "default_bucketize_value"))
+    if "boundaries" in has:
+        return len(feature.boundaries) + 1
+    for name in ("num_buckets", "hash_bucket_size"):
+        if name in has:
+            return int(getattr(feature, name))
+    unknown = feature.default_bucketize_value if "default_bucketize_value" in has else None
+    if feature.DESCRIPTOR.name == "TokenizeFeature" or "vocab_file" in has:
+        return None
+    if "vocab_dict" in has:
+        return max(*feature.vocab_dict.values(), 1 if unknown is None else unknown) + 1
+    if "vocab_list" in has:
+        words = len(feature.vocab_list)
+        return words + 2 if unknown is None else max(words, unknown + 1)
+    return None
+
+
+def without_a_table(message: Any) -> list[Mistake]:
+    """Notes about fields of tables that a feature sets which looks up none."""
+    notes = []
+    for path, feature, name in features(message):
+        if is_embedded(feature):
+            continue
+        dense = feature.WhichOneof("dense_emb") is not None
+        for field in given(feature, _OF_TABLES if dense else (*_OF_TABLES, "embedding_dim")):
+            if getattr(feature, field) != feature.DESCRIPTOR.fields_by_name[field].default_value:
+                what = f'{field} changes nothing: "{name}" looks up no table, its values are numbers'
+                notes.append(Mistake(f"{path}.{field}", what))
+    return notes
+
+
+RULES = (
+    empty_features,
+    feature_names,
+    words,
+    bucketizers,
+    numbers_and_tables,
+    expressions,
+    sequences,
+    shared_tables,
+)

@@ -1,0 +1,77 @@
+"""A table of files: rows are numbered through all files, and any range of them is read as Arrow batches."""
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tzrec.datasets.files import DataFile
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows of one file that are read together.
+
+    Attributes:
+        file: index of its file in the table.
+        index: index of the row group in its file.
+        start: number of its first row in the whole table.
+        rows: how many rows it has.
+    """
+
+    file: int
+    index: int
+    start: int
+    rows: int
+
+
+class Table(ABC):
+    """Files as one table.
+
+    Attributes:
+        files: in their order.
+        row_groups: of all files that have rows, in order.
+        num_rows: rows in all files.
+        schema: Arrow schema of the columns that are read.
+    """
+
+    files: list[DataFile]
+    row_groups: list[RowGroup]
+    num_rows: int
+    schema: pa.Schema
+
+    @property
+    def fingerprint(self) -> str:
+        """The sizes of all row groups in a word; with another one, rows stand in another order."""
+        sizes = ",".join(str(group.rows) for group in self.row_groups)
+        return hashlib.sha256(sizes.encode()).hexdigest()[:16]
+
+    def select(self, columns: Sequence[str]) -> "Table":
+        """The same rows with fewer columns; only these are read."""
+        chosen = copy.copy(self)
+        chosen.schema = pa.schema([self.schema.field(name) for name in columns])
+        return chosen
+
+    def batches(self, start: int, stop: int, batch_rows: int = 65536) -> Iterator[pa.RecordBatch]:
+        """The rows [start, stop) in order, in batches of at most `batch_rows` rows of any size."""
+        for group in self.row_groups:
+            if group.start < stop and group.start + group.rows > start:
+                yield from self.group_rows(group, start - group.start, stop - group.start, batch_rows)
+
+    @abstractmethod
+    def group_rows(
+        self, group: RowGroup, start: int, stop: int, batch_rows: int = 65536
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows [start, stop) of one row group, counted from its first row."""
+
+    @abstractmethod
+    def where(self, group: RowGroup, row: int) -> str:
+        """What to call a row of a row group in an error."""
+
+    def place(self, row: int) -> str:
+        """What to call a row of the table in an error: its file, and where it stands there."""
+        group = next(one for one in self.row_groups if one.start <= row < one.start + one.rows)
+        return self.where(group, row - group.start)

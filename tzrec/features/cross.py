@@ -1,0 +1,78 @@
+"""Operators that put values of several inputs together: every combination, or those a mask lets through."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzrec.features.values import BadValueError, Rows, is_text, rows_of
+
+
+@dataclass(frozen=True)
+class Combo:
+    """The cartesian product of the inputs' values, each combination joined by "_", the last input fastest.
+
+    A row that lacks a value of one input has no combination.
+
+    Attributes:
+        separator: between several values in one text.
+    """
+
+    separator: str
+
+    def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
+        parts = [rows_of(column, self.separator, where) for column in inputs]
+        lengths = np.prod([part.lengths for part in parts], axis=0, dtype=np.int64)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        chosen = []
+        for part in reversed(parts):
+            many = part.lengths[row]
+            start = (np.cumsum(part.lengths) - part.lengths)[row]
+            chosen.append(part.flat.cast(pa.string()).take(pa.array(start + place % np.maximum(many, 1))))
+            place = place // np.maximum(many, 1)
+        joined = pc.binary_join_element_wise(*reversed(chosen), "_")
+        return Rows(joined, lengths.astype(np.int32))
+
+
+@dataclass(frozen=True)
+class BoolMask:
+    """The values where the mask is true.
+
+    Attributes:
+        separator: between several values in one text, and between several marks.
+    """
+
+    separator: str
+
+    def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
+        values, mask = (rows_of(column, self.separator, where) for column in inputs)
+        # A row without values needs no mask; a row without a mask lets nothing through.
+        wrong = (values.lengths != mask.lengths) & (values.lengths > 0) & (mask.lengths > 0)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise BadValueError(
+                f"{where}: {values.lengths[row]} values and {mask.lengths[row]} marks in the mask; "
+                "give a mark for each value",
+                row,
+            )
+        masked = values.keep((mask.lengths > 0)[values.owners])
+        return masked.keep(_marks(mask, where)[(values.lengths > 0)[mask.owners]])
+
+
+def _marks(mask: Rows, where: str) -> np.ndarray:
+    flat = mask.flat
+    if not is_text(flat.type):
+        return flat.cast(pa.float64()).to_numpy(zero_copy_only=False) != 0
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(flat))
+    true, false = (pc.is_in(words, pa.array(each)) for each in (["true", "1"], ["false", "0"]))
+    known = pc.or_(true, false).to_numpy(zero_copy_only=False)
+    if not known.all():
+        place = int(np.flatnonzero(~known)[0])
+        raise BadValueError(
+            f'{where}: "{flat[place].as_py()}" is no mark of a mask; give true, false, 1 or 0',
+            int(mask.owners[place]),
+        )
+    return true.to_numpy(zero_copy_only=False)

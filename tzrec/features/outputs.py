@@ -1,0 +1,115 @@
+"""What features are computed to, and what they say of the tables and layers that take it."""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Ids of a feature, row after row.
+
+    Attributes:
+        values: int64 [V].
+        lengths: int32 [N], ids a row; they sum to V.
+        weights: float32 [V]; None when all are 1.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+    weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Numbers of a feature: values float32 [N, D]."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class SparseSequence:
+    """Ids of a sequence, element after element.
+
+    Attributes:
+        values: int64 [V].
+        key_lengths: int32 [E], ids of each element; they sum to V.
+        lengths: int32 [N], elements a row; they sum to E.
+        weights: float32 [V]; None when all are 1.
+    """
+
+    values: np.ndarray
+    key_lengths: np.ndarray
+    lengths: np.ndarray
+    weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class DenseSequence:
+    """Numbers of a sequence: values float32 [E, D], lengths int32 [N] that sum to E."""
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+
+Computed = Sparse | Dense | SparseSequence | DenseSequence
+
+
+@dataclass(frozen=True)
+class Table:
+    """An embedding table.
+
+    Attributes:
+        name: features that name the same table share it.
+        rows: how many ids it has.
+        dim: floats a row.
+        init_fn: text such as "nn.init.uniform_,a=-0.01,b=0.01"; "" for the default.
+        trainable: whether training changes it.
+        half: its parameters are float16.
+    """
+
+    name: str
+    rows: int
+    dim: int
+    init_fn: str = ""
+    trainable: bool = True
+    half: bool = False
+
+
+@dataclass(frozen=True)
+class DenseEmbedding:
+    """Makes a vector of numbers.
+
+    Attributes:
+        dim: floats of the vector; AutoDis has as many for each number.
+        channels: meta-embeddings of AutoDis; 0 for one linear layer ("mlp").
+        temperature, keep: of AutoDis.
+    """
+
+    dim: int
+    channels: int = 0
+    temperature: float = 0.1
+    keep: float = 0.8
+
+
+@dataclass
+class Outside:
+    """Counts values that could not be taken, with one example. Loader threads share it."""
+
+    count: int = 0
+    example: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, values: pa.Array) -> None:
+        with self.lock:
+            self.count += len(values)
+            self.example = self.example or str(values[0].as_py())
+
+    def take(self) -> tuple[int, str]:
+        """The count and the example since the last call."""
+        with self.lock:
+            taken = self.count, self.example
+            self.count, self.example = 0, ""
+        return taken
