@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -122,8 +123,6 @@ def allowed_of(case: Case, pool: Pool, row: int, query: np.ndarray) -> np.ndarra
             lists = np.empty(len(case.items), np.int64)
             for number in range(pool.ivf.nlist):
                 size = pool.ivf.invlists.list_size(number)
-                import faiss
-
                 lists[faiss.rev_swig_ptr(pool.ivf.invlists.get_ids(number), size)] = number
         if lists is not None:
             allowed &= np.isin(lists, probed)

@@ -72,7 +72,8 @@ def test_two_processes_say_what_one_says(tmp_path):
         done = command(
             *flags,
             *("--total_hitrate_output", outputs[0], "--hitrate_details_output", outputs[1]),
-            *("--batch_size", str(1000 // ranks**3)),
+            *("--batch_size", str(1000 // ranks**3), "--report", tmp_path / f"report {ranks}.html"),
+            *("--popularity_input", flags[1], "--popularity_field", "gt_items"),
             ranks=ranks,
         )
         lines.append(total_line(done))
@@ -91,7 +92,9 @@ def test_two_processes_say_what_one_says(tmp_path):
     assert one["hitrate"].null_count == 10
     assert pq.read_table(tmp_path / "total 2").to_pydict() == {"hitrate": [int(hits) / 91]}
     left = {p.name for p in tmp_path.iterdir()}
-    assert left == {"items.parquet", "users", "total 1", "total 2", "details 1", "details 2"}
+    pages = ["report 1.html", "report 2.html"]
+    assert left == {"items.parquet", "users", "total 1", "total 2", "details 1", "details 2", *pages}
+    assert (tmp_path / pages[0]).read_bytes() == (tmp_path / pages[1]).read_bytes()
 
 
 def test_more_ranks_than_rows(tmp_path):
@@ -111,6 +114,36 @@ def test_a_mistake_in_one_rank_ends_all_with_one_line(tmp_path):
     assert 'column "user_tower_emb", row 90' in lines[0]
     assert 'Traceback (most recent call last):\n  File "' + str(ROOT) not in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"items.parquet", "users"}
+
+
+def test_several_k_and_measures_in_one_pass(tmp_path, capsys):
+    flags = write(tmp_path, users={"seen": [[2**53 + i] for i in range(101)]})
+    more = ["--exclude_items_field", "seen", "--metrics", "all", "--popularity_input", flags[1]]
+    more += ["--popularity_field", "gt_items", "--index_type", "FlatIP"]
+    main([*flags, *more, "--top_k", "20,5", "--total_hitrate_output", f"{tmp_path}/total"])
+    said = capsys.readouterr().out
+    table = pq.read_table(tmp_path / "total").to_pydict()
+    assert list(table) == ["top_k", "hitrate", "ndcg", "mrr", "coverage", "popular", "random"]
+    assert table["top_k"] == [5, 20]
+    for name, (five, twenty) in table.items():
+        assert 0 < five < twenty, name
+    for k, rate, ndcg in zip(table["top_k"], table["hitrate"], table["ndcg"], strict=True):
+        assert f"Total HitRate@{k}: {rate:.4f} " in said
+        assert f"NDCG @{k}: {ndcg:.4f}\n" in said
+        main([*flags, *more[:2], *more[-2:], "--top_k", str(k)])
+        assert f"Total HitRate@{k}: {rate:.4f} " in capsys.readouterr().out
+    assert "search: every item" in said
+
+
+def test_the_way_of_searching_is_said_and_does_not_matter(tmp_path, capsys):
+    said = {}
+    for shards in ([], ["--shard_items", "77"]):
+        # One list of seven: through the lists, unless the pool has several shards.
+        main([*write(tmp_path), "--ivf_nlist", "7", "--ivf_nprobe", "1", "--top_k", "9", *shards])
+        said[bool(shards)] = capsys.readouterr().out.splitlines()
+    assert "search: the 1 lists of each query" in said[False]
+    assert any(line.startswith("search: every item in 4 shards, of which") for line in said[True])
+    assert said[False][-1] == said[True][-1]
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -155,6 +188,26 @@ MISTAKES = {
     "flag": (["--top_kk", "3"], {}, {}, 'unknown flag --top_kk; did you mean "--top_k"?'),
     "number": (["--top_k", "0"], {}, {}, '"0" is not a whole number of at least 1'),
     "kind": (["--index_type", "HNSWFlatIP"], {}, {}, "IVFFlatIP"),
+    "measure": (["--metrics", "ndgc"], {}, {}, 'did you mean "ndcg"?'),
+    "nothing popular": (["--metrics", "popular"], {}, {}, "give --popularity_input"),
+    "popularity for nothing": (["--popularity_input", "TMP/users"], {}, {}, "nothing uses it"),
+    "no popularity": (
+        ["--metrics", "popular", "--popularity_input", "TMP/none"],
+        {},
+        {},
+        "--popularity_input: ",
+    ),
+    "popularity column": (
+        ["--metrics", "popular", "--popularity_input", "TMP/users", "--popularity_field", "gt_item"],
+        {},
+        {},
+        'did you mean "gt_items"?',
+    ),
+    "ranked interests": (["--num_interests", "2", "--metrics", "mrr"], {}, {}, "--topk_across_interests"),
+    "several numbers": (["--top_k", "5,x"], {}, {}, '"x" is not a whole number'),
+    "excluded column": (["--exclude_items_field", "seen"], {}, {}, 'no column "seen"'),
+    "report taken": (["--report", "TMP/items.parquet"], {}, {}, "is there already"),
+    "report elsewhere": (["--report", "memory://a.html"], {}, {}, "is a URL"),
     "reader": (["--reader_type", "CsvReader"], {}, {}, "supported: ParquetReader"),
     "writer": (["--writer_type", "ParquetWritr"], {}, {}, 'did you mean "ParquetWriter"?'),
     "column": (["--item_id_field", "item"], {}, {}, 'no column "item"; did you mean "item_id"?'),

@@ -52,10 +52,6 @@ class Plan:
     ef: int = 200
     remark: str = ""
 
-    @property
-    def larger_is_nearer(self) -> bool:
-        return self.metric == faiss.METRIC_INNER_PRODUCT
-
 
 def _lists(items: int, nlist: int, nprobe: int) -> tuple[int, int, str]:
     """Lists that `items` vectors can train, those of them to probe, and a remark where there are fewer."""
