@@ -357,6 +357,26 @@ def test_a_feature_reads_the_default_of_another() -> None:
     assert plain(compute_all([features["f"]], arrays({"c": [1, None, 9]}))["f"]) == [[1], [3], [9]]
 
 
+def test_a_feature_reads_what_another_has_normalized() -> None:
+    features = build(
+        'raw_feature { feature_name: "f" expression: "feature:g" }',
+        'raw_feature { feature_name: "g" expression: "user:c" default_value: "100" normalizer: "method=log10" boundaries: [1] embedding_dim: 4 }',
+    )
+    computed = compute_all(list(features.values()), arrays({"c": [1000, None]}))
+    assert plain(computed["f"]) == [[3.0], [2.0]]
+    assert plain(computed["g"]) == [[1], [1]]
+
+
+def test_boundaries_of_any_number_of_values() -> None:
+    text = f'raw_feature {{ {F} expression: "user:c" value_dim: 0 boundaries: [1, 2] embedding_dim: 4 }}'
+    assert compute(text, {"c": [[0.5, 3.0], [1.5], []]}) == [[0, 2], [1], [0]]
+
+
+def test_the_type_of_values_counts_in_bucketize_mode() -> None:
+    text = f'id_feature {{ {ID} expression: "user:c" hash_bucket_size: 1000 fg_value_type: "int64" }}'
+    assert compute(text, {"f": ["007"]}, data_pb2.FG_BUCKETIZE) == [hashed("7")]
+
+
 def test_a_circle_is_shown() -> None:
     one = 'id_feature { feature_name: "%s" embedding_dim: 4 expression: "feature:%s" num_buckets: 5 }'
     with pytest.raises(UserError, match="in a circle: b -> c -> b"):

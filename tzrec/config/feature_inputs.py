@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tzrec.protos.data_pb2 import FgMode
+
 # Message type -> the fields that name its inputs.
 INPUT_FIELDS: dict[str, tuple[str, ...]] = {
     "IdFeature": ("expression",),
@@ -78,3 +80,8 @@ def is_sequence_input(feature: Any, one: Side) -> bool:
     if feature.DESCRIPTOR.name in ONE_INPUT:
         return one.side != "feature"
     return one.side == "item"
+
+
+def reads_inputs(message: Any) -> bool:
+    """Whether the inputs of features are read, rather than columns named after the features."""
+    return message.data_config.fg_mode in (FgMode.FG_NORMAL, FgMode.FG_DAG)

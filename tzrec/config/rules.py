@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from tzrec.config import feature_rules, group_rules, input_fields
+from tzrec.config import feature_rules, group_rules, input_fields, sequence_rules
 from tzrec.config.walk import Mistake, all_set, features
 from tzrec.runtime.errors import nearest
 
@@ -184,6 +184,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     fine_tuning,
     ranges,
     *feature_rules.RULES,
+    *sequence_rules.RULES,
     feature_groups,
     *group_rules.RULES,
     *input_fields.RULES,

@@ -19,7 +19,7 @@ from tzrec.features.bucketize import (
 )
 from tzrec.features.feature import Feature, IdFeature, RawFeature
 from tzrec.features.normalize import Normalizer, build_normalizer
-from tzrec.features.operators import Files, build_operator, separator_of, tokenizer_of
+from tzrec.features.operators import Files, as_typed, build_operator, separator_of, tokenizer_of
 from tzrec.features.outputs import DenseEmbedding, Table
 from tzrec.features.plain import Plain, Weighted
 from tzrec.features.source import OUTPUT, Input, Operator, SequenceShape, Source
@@ -131,6 +131,8 @@ class _Builder:
         operator: Operator
         if self.is_encoded:
             operator = Weighted(separator) if getattr(config, "weighted", False) else Plain(separator)
+            if not self.is_none:
+                operator = as_typed(operator, config)
         else:
             operator = build_operator(config, self.files)
         common = {
@@ -173,7 +175,8 @@ class _Builder:
             default=default[:most] if most else default,
             default_text="" if self.is_none else text,
             most=most,
-            exact=config.DESCRIPTOR.name == "RawFeature",
+            exact=config.DESCRIPTOR.name == "RawFeature" and most > 0,
+            normalizer=None if self.is_encoded else build_normalizer(getattr(config, "normalizer", "")),
             weighted=getattr(config, "weighted", False),
         )
 

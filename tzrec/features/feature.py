@@ -73,6 +73,7 @@ class IdFeature(_Feature):
         most: keep the first so many values; 0 keeps all.
         exact: another count of values than `most` is an error instead.
         weighted: its values have weights.
+        normalizer: that the bucketizer begins with, for features that read this one.
     """
 
     table: Table
@@ -83,6 +84,7 @@ class IdFeature(_Feature):
     most: int = 0
     exact: bool = False
     weighted: bool = False
+    normalizer: Normalizer | None = None
 
     @property
     def width(self) -> int:
@@ -136,6 +138,11 @@ class IdFeature(_Feature):
             default = rows_of(pa.array([self.default_text]), self.separator, self.where).flat
             flat = values.rows.flat.cast(pa.string())
             values = Values(_filled(Rows(flat, values.rows.lengths), default), values.sequence)
+        if self.normalizer:
+            rows = values.rows
+            with placed(rows.lengths):
+                flat = pa.array(self.normalizer(numbers(rows.flat, pa.float64(), self.where)))
+            values = Values(Rows(flat, rows.lengths), values.sequence)
         return as_column(values)
 
 

@@ -64,7 +64,11 @@ def build_operator(config: Any, files: Files) -> Operator:
     Raises:
         UserError: a file that cannot be read.
     """
-    operator = _BUILD[config.DESCRIPTOR.name](config, files)
+    return as_typed(_BUILD[config.DESCRIPTOR.name](config, files), config)
+
+
+def as_typed(operator: Operator, config: Any) -> Operator:
+    """The operator with its values as fg_value_type, where that is given."""
     kind = getattr(config, "fg_value_type", "")
     return Turned(operator, VALUE_TYPES[kind]) if kind else operator
 

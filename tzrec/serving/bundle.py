@@ -15,7 +15,7 @@ from google.protobuf import json_format
 
 from tzrec.config import prepare, to_text
 from tzrec.config.walk import features as features_in
-from tzrec.datasets.batch import serving_tensors
+from tzrec.datasets.batch import check_aligned, serving_tensors
 from tzrec.features.build import build_features
 from tzrec.features.feature import Feature, in_order
 from tzrec.features.operators import vocab_path
@@ -107,6 +107,7 @@ class Bundle:
         pipeline: the configuration.
         outputs: names of the tensors that the model returns.
         device: where the model is.
+        aligned: names of features whose sequences are read together.
     """
 
     model: torch.jit.ScriptModule
@@ -114,6 +115,7 @@ class Bundle:
     pipeline: EasyRecConfig
     outputs: list[str]
     device: torch.device
+    aligned: list[list[str]]
 
     @classmethod
     def open(cls, path: str, device: torch.device, edits: str | None = None) -> "Bundle":
@@ -150,10 +152,22 @@ class Bundle:
             for feature in build_features(pipeline.feature_configs, pipeline.data_config, folder)
         }
         given = [features[name] for name in names if not features[name].stub]
-        return cls(torch.jit.freeze(model), given, pipeline, outputs, device)
+        here = {feature.name for feature in given}
+        aligned = [
+            list(inner.feature_names)
+            for group in pipeline.model_config.feature_groups
+            for inner in group.sequence_groups
+            if here.issuperset(inner.feature_names)
+        ]
+        return cls(torch.jit.freeze(model), given, pipeline, outputs, device, aligned)
 
     @torch.no_grad()
     def vectors(self, computed: dict[str, Computed]) -> dict[str, torch.Tensor]:
-        """The outputs for computed features, on the CPU: float32 [N, D] by name."""
+        """The outputs for computed features, on the CPU: float32 [N, D] by name.
+
+        Raises:
+            BadValueError: sequences that are read together and differ in length.
+        """
+        check_aligned(self.aligned, computed)
         found = self.model(serving_tensors(computed), self.device)
         return {name: found[name].float().cpu() for name in self.outputs}
