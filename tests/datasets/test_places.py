@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 (configurations)
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_a_column_that_is_a_map(tmp_path: Path) -> None:
 def test_masks_take_features_from_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"c": [3] * 4000}), tmp_path / "a.parquet")
     masked = loader(str(tmp_path), ID, sample_mask_prob=0.25, num_workers=0)
-    masked.sizes = np.array([4000])
+    masked.course = replace(masked.course, sizes=np.array([4000]))
     (batch,) = masked.batches()
     values = batch.ids["user"].values.numpy()
     assert set(values.tolist()) == {3, 9}

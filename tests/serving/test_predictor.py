@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.features.support import build
 from tzrec.datasets.staging import StagedFolder
-from tzrec.features.feature import RawFeature
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 from tzrec.serving import predictor
@@ -28,7 +28,9 @@ class Doubling:
 
     fail_at: float = -1
     features: list = field(
-        default_factory=lambda: [RawFeature("number", "number", 1, np.zeros(1, np.float32), ",")]
+        default_factory=lambda: list(
+            build('raw_feature { feature_name: "number" expression: "user:number" }').values()
+        )
     )
     pipeline: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(data_config=SimpleNamespace(num_workers=2))
