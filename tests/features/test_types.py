@@ -319,6 +319,12 @@ def test_expr() -> None:
     ]
 
 
+def test_one_number_goes_with_several_row_by_row() -> None:
+    text = f'expr_feature {{ {F} variables: ["user:a", "item:b"] expression: "sum(len(a + b), a) * 0 + a + b" value_dim: 2 }}'
+    columns = {"a": [[1, 2], [3], [4, 5]], "b": [[10], [20, 30], [40, 50]]}
+    assert compute(text, columns) == [[11.0, 12.0], [23.0, 33.0], [44.0, 55.0]]
+
+
 def test_expr_with_something_missing() -> None:
     fixed = f'expr_feature {{ {F} variables: ["user:a", "item:b"] expression: "a + b" '
     columns = {"a": [1, None], "b": [1, 1]}

@@ -206,7 +206,8 @@ def _aligned(values: Sequence[Ragged], tree: Call) -> tuple[list[np.ndarray], np
                 f'"{tree.name}" of {each.lengths[row]} and of {lengths[row]} numbers; give one or as many',
                 row,
             )
-        flat.append(np.repeat(each.flat, np.where(each.lengths == 1, lengths, 1)))
+        times = np.where(each.lengths == 1, lengths, 1)
+        flat.append(np.repeat(each.flat, np.repeat(times, each.lengths)))
     return flat, lengths
 
 
