@@ -14,9 +14,10 @@ from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import leave_group
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
-from tzrec.training.checkpoint import Facts, save
+from tzrec.training.checkpoint import Facts, path_of
 from tzrec.training.loop import restore, state_of
 from tzrec.training.optimizer import build_dense, build_parts, divide
+from tzrec.training.saving import Saver
 from tzrec.training.step import Stepper
 
 
@@ -123,10 +124,12 @@ def test_part_optimizers_take_the_parameters_they_name(pipeline, tmp_path: Path)
     assert [key for key, _, _ in session.optimizers.dense] == ["part0", "dense"]
     # The state of both is part of a checkpoint, and comes back: Adam's count of steps, for one.
     state = session.optimizers.dense[1][1].state
-    folder = save(tmp_path, state_of(session.model, session.optimizers), Facts(), World())
+    saver = Saver(tmp_path, World())
+    saver.begin(state_of(session.model, session.optimizers), Facts())
+    saver.finish()
     for held in state.values():
         held["step"].zero_()
-    restore(folder, session.model, session.optimizers)
+    restore(path_of(tmp_path, 0), session.model, session.optimizers)
     assert {held["step"].item() for held in session.optimizers.dense[1][1].state.values()} == {2.0}
 
 
