@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 
 from tzrec.config.bind import is_map
 from tzrec.config.supported import BUILT, not_built, without_meaning
+from tzrec.protos.data_pb2 import DatasetType
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fields.md"
@@ -44,6 +45,7 @@ def reachable() -> Iterator[tuple[Descriptor, tuple[Field, ...]]]:
 def standing_at(way: tuple[Field, ...]) -> tuple[Any, Any]:
     """(an empty configuration, the message in it that the way leads to)."""
     message = EasyRecConfig()
+    message.data_config.dataset_type = DatasetType.ParquetDataset
     inner = message
     for field in way:
         inner = getattr(inner, field.name).add() if field.is_repeated else getattr(inner, field.name)
