@@ -74,11 +74,27 @@ def test_in_batch_negatives(small: Small) -> None:
     assert train(small)["recall@5"] > 0.1
 
 
-def test_negatives_from_nowhere_or_from_both_are_refused(small: Small) -> None:
-    rewrite(small, ("temperature: 0.1", "temperature: 0.1 in_batch_negative: true"))
-    done = command("tzrec.train_eval", "--pipeline_config_path", small.config)
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({"data_config.negative_sampler": None}, "dssm has no negatives"),
+        ({"model_config.dssm.mask_accidental_hits": True}, "is for in_batch_negative: true"),
+        (
+            {
+                "data_config.negative_sampler": None,
+                "model_config.dssm.in_batch_negative": True,
+                "model_config.dssm.logq_correction": True,
+            },
+            "set data_config.item_id_field",
+        ),
+        ({"data_config.item_id_field": "user_id"}, 'item_id_field is "user_id", that of negative_sampler is'),
+    ],
+)
+def test_negatives_that_cannot_be(small: Small, edits: dict, message: str) -> None:
+    words = ["--pipeline_config_path", small.config, "--edit_config_json", json.dumps(edits)]
+    done = command("tzrec.train_eval", *words)
     assert done.returncode == 2
-    assert "both are set" in done.stderr
+    assert message in done.stderr
 
 
 def test_json_configuration(small: Small) -> None:

@@ -43,7 +43,7 @@ def test_parameters_come_along_under_other_names(trained: Small, tmp_path: Path)
     text = text.replace("lr: 0.05", "lr: 0.0").replace("lr: 0.003", "lr: 0.0")
     new.config.write_text(text.replace("num_steps: 16", "num_steps: 1"))
     names = tmp_path / "map.txt"
-    prefix = "embeddings.item.embedding_bags.table_"
+    prefix = "embeddings.tables.item.embedding_bags.table_"
     names.write_text(f"{prefix}goods.weight\t{prefix}items.weight\n")
     words = ["--pipeline_config_path", new.config, "--fine_tune_checkpoint", trained.model]
     done = command("tzrec.train_eval", *words, "--edit_config_json", f'{{"{MAP}": "{names}"}}')

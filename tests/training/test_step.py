@@ -90,4 +90,4 @@ def test_training_in_either_precision(tmp_path: Path, precision: str) -> None:
     assert done.loss.dtype == torch.float32
     # From about log(33) to what FP32 reaches with this seed.
     assert losses[0] > 3.2
-    assert losses[-1] < 2.6
+    assert losses[-1] < 2.8
