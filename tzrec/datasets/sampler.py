@@ -199,7 +199,8 @@ def draw_without(
     """
     unwanted = CodeSet(forbidden.codes)
     kept: list[np.ndarray] = []
-    missing, asked = count, count
+    # A few more than wanted, so that one round is mostly enough where the batch is a small part of the pool.
+    missing, asked = count, count + min(count, len(forbidden.codes)) // 8
     for _ in range(ROUNDS):
         drawn = draw(table.threshold, table.alias, asked, generator)
         good = drawn[~unwanted.has(forbidden.codes_of(drawn))][:missing]

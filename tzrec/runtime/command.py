@@ -141,12 +141,16 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         status = INTERRUPTED
     except BaseException as error:
         text, status = explain(error)
+        # The process that is the first to report must come to say it: torchrun ends it as soon as
+        # another one, which left it the word, has gone.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         first = _first_to_report()
         if first and text:
             print(f"{module}: error: {text}", file=sys.stderr)
         elif first:
             traceback.print_exc()
         sys.stderr.flush()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if lost_contact(error):
             # The launcher calls the process that ends first the cause: let that be another one.
             time.sleep(SECOND_FIDDLE)
