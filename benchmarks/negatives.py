@@ -84,6 +84,9 @@ def samplers(work_dir: Path) -> Iterator[Variant]:
             {**edits, "train_config.num_epochs": None, "train_config.num_steps": 1},
         )
         yield name, 0.0, edits
+        if name == "negative_sampler_v2":
+            message = {**message, "exclusion": "EXCLUDE_ROW"}
+            yield f"{name} ROW", 0.0, {SAMPLER: None, f"data_config.{name}": message}
 
 
 def write_edges(data: Path) -> None:

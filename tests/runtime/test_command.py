@@ -1,7 +1,9 @@
 """The shape of a command: nearest flags, exit status, one line."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,26 @@ def test_help_answers_without_torch(module: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "--help" in done.stdout
     assert f"tzrec.{module}" in done.stdout
+
+
+def test_the_first_to_report_speaks_although_the_launcher_ends_it(tmp_path: Path) -> None:
+    """torchrun sends SIGTERM as soon as another rank has gone, which may be in the middle of a report."""
+    code = (
+        "import os, signal\n"
+        "from tzrec.runtime import command\n"
+        "from tzrec.runtime.errors import UserError\n"
+        "claimed = command._first_to_report\n"
+        "def interrupted():\n"
+        "    first = claimed()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return first\n"
+        "command._first_to_report = interrupted\n"
+        "def main(words):\n"
+        "    raise UserError('what was wrong')\n"
+        "command.run('tzrec.x', main, [])\n"
+    )
+    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "2", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (2, "tzrec.x: error: what was wrong\n")
