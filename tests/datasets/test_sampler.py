@@ -109,6 +109,7 @@ def test_frequencies_from_the_whole_pool_when_rows_skip_their_own(tmp_path: Path
     expected = np.array(weights[1:]) / sum(weights) * 50_000
     assert counts[0] == 0
     assert ((counts[1:] - expected) ** 2 / expected).sum() < CRITICAL[9]
+    assert (np.diff(drawn.masked[0]) >= 0).all()
     masked = set(map(tuple, drawn.masked.T.tolist()))
     own = {0: 10, 1: 3, 2: 10}
     assert masked == {

@@ -9,7 +9,7 @@ from tzrec.config import prepare
 from tzrec.datasets.build import build_loader
 from tzrec.features.build import build_features
 from tzrec.models.build import tower_features
-from tzrec.models.softmax import Logits
+from tzrec.models.softmax import Block, Logits
 from tzrec.runtime.world import World
 from tzrec.serving.split import load_model
 from tzrec.training.build import build_objective
@@ -43,7 +43,8 @@ def test_by_hand(trained: Small) -> None:
     tally = Tally(objective)
     positive = torch.tensor([2.0, 0.0, 1.0])
     negatives = torch.tensor([[1.0, 0.0], [1.0, 0.5], [3.0, 0.0]])
-    tally.add(Logits(positive, (negatives,)), Rows(3, torch.tensor([1.0, 2.0, 0.5])))
+    logits = Logits(negatives, positive, (Block(torch.eye(2)),))
+    tally.add(logits, Rows(3, torch.tensor([1.0, 2.0, 0.5])))
     found = tally.metrics()
     assert found["mrr"] == pytest.approx(11 / 18)
     assert found["ndcg@2"] == pytest.approx((1 + 1 / np.log2(3)) / 3)
@@ -72,7 +73,10 @@ def test_any_number_of_processes_makes_the_numbers_of_numpy(trained: Small, size
             for batch in filter(lambda batch: batch.rows, loader.batches()):
                 logits = model(batch)[1]
                 tally.add(logits, batch)
-                rows.append(torch.cat([logits.positive[:, None], *logits.negatives], dim=1))
+                rows += [
+                    torch.cat([logits.positive[part, None], *scores], dim=1)
+                    for part, scores in logits.chunks()
+                ]
         return tally.metrics(), torch.cat(rows).double().numpy()
 
     with torch.no_grad():

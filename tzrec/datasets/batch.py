@@ -126,9 +126,10 @@ class Candidates:
 
     Attributes:
         shared: N.
-        masked: int64 [2, P], (row, shared negative) that do not stand against each other; None for none.
-        twins: int64 [2, P], (row, other row) whose items are the same, in training on the items of the
-            other rows; None for none.
+        masked: int64 [2, P], (row, shared negative) that do not stand against each other, by row; None
+            for none.
+        twins: int64 [2, P], (row, other row) whose items are the same, by row, in training on the items
+            of the other rows; None for none.
         hard: int64 [2, H], the row of each hard negative and its place among those of the row.
         hard_width: hard negatives of a row at the most.
         log_q: float32 [M], log of the number of times that an item is expected among the candidates of

@@ -118,11 +118,11 @@ class CandidateMaker:
 
 
 def twins(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pairs of different rows that have an item in common: int64 [2, P], each pair both ways.
+    """Pairs of different rows that have an item in common: int64 [2, P], each pair both ways, by row.
 
     Args:
         codes: int64 [F], keys of items.
-        rows: int64 [F], the row of each.
+        rows: int64 [F], the row of each, ascending.
     """
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]

@@ -54,7 +54,7 @@ class Forbidden:
         return drawn if self.of_pool is None else self.of_pool[drawn]
 
     def pairs(self, drawn: np.ndarray) -> np.ndarray:
-        """int64 [2, P]: (row of the batch, place among the draws) where a row forbids a draw."""
+        """int64 [2, P], by row: (row of the batch, place among the draws) where a row forbids a draw."""
         codes = self.codes_of(drawn)
         found = np.flatnonzero(CodeSet(codes).has(self.codes))
         order = np.argsort(codes, kind="stable")
@@ -70,7 +70,8 @@ class Drawn:
 
     Attributes:
         shared: int64 [N], for all rows.
-        masked: int64 [2, P], (row of the batch, place among the N) that do not stand against each other.
+        masked: int64 [2, P], (row of the batch, place among the N) that do not stand against each other,
+            by row.
         hard: int64 [H], of single rows.
         hard_rows: int64 [H], the row of the batch that each belongs to, ascending.
     """

@@ -1,30 +1,97 @@
 """The loss and the metric of retrieval: one positive among negatives.
 
 Shape letters: B rows, N negatives shared by the batch, H hard negatives of single rows, M = B + N + H
-item rows, K columns of a block of negatives, D floats of a vector.
+item rows, K columns of a block of negatives, C rows of a chunk of it, D floats of a vector.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tzrec.datasets.batch import Candidates
 
+# Scores that are computed at a time: 4 MB, which stay in the caches of a CPU; 256 MB on a GPU.
+CHUNK, GPU_CHUNK = 1 << 20, 1 << 26
+
+
+class Block(NamedTuple):
+    """K items that stand against all rows, but for those that are ruled out.
+
+    Attributes:
+        item: float32 [K, D].
+        log_q: float32 [K], taken from every score; None for none.
+        absent: int64 [2, P], (row, item) that do not stand against each other, by row; None for none.
+        diagonal: nor does item i against row i.
+    """
+
+    item: Tensor
+    log_q: Tensor | None = None
+    absent: Tensor | None = None
+    diagonal: bool = False
+
+    def scores(self, user_CD: Tensor, start: int, absent: Tensor | None) -> Tensor:
+        """float32 [C, K] of the rows from `start` on, with what is `absent` among these."""
+        if self.log_q is None:
+            scores_CK = user_CD @ self.item.T
+        else:
+            # The correction is the bias of the product: no pass of its own over the scores.
+            scores_CK = torch.addmm(self.log_q, user_CD, self.item.T, beta=-1)
+        none = no_candidate(scores_CK)
+        if self.diagonal:
+            scores_CK.diagonal(start).fill_(none)
+        if absent is not None:
+            scores_CK.index_put_((absent[0] - start, absent[1]), scores_CK.new_tensor(none))
+        return scores_CK
+
 
 class Logits(NamedTuple):
-    """Scores of each row's candidates, in blocks, so that nothing is copied together.
+    """Scores of each row's candidates, which are computed where they are needed and never all at once.
 
-    A named tuple, not a dataclass: DistributedDataParallel finds the tensors of a model's output
+    Named tuples, not dataclasses: DistributedDataParallel finds the tensors of a model's output
     only inside tuples, lists and dictionaries, and else never averages the gradients.
 
     Attributes:
+        user: float32 [B, D], divided by the temperature.
         positive: float32 [B].
-        negatives: blocks, float32 [B, K] each; `no_candidate` is the score of what is none.
+        blocks: items that all rows stand against.
+        hard: float32 [B, K], of negatives of single rows; `no_candidate` is the score of what is
+            none. None without such.
     """
 
+    user: Tensor
     positive: Tensor
-    negatives: tuple[Tensor, ...]
+    blocks: tuple[Block, ...] = ()
+    hard: Tensor | None = None
+
+    def chunks(self) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Some rows, their scores [C, K] in each block and among the hard negatives; all rows in turn."""
+        rows = len(self.user)
+        width = max(sum(len(block.item) for block in self.blocks), 1)
+        size = max((CHUNK if self.user.device.type == "cpu" else GPU_CHUNK) // width, 16)
+        edges = [*range(0, rows, size), rows]
+        cuts = [_cuts(block.absent, edges) for block in self.blocks]
+        for number, (start, stop) in enumerate(pairwise(edges)):
+            user_CD = self.user[start:stop]
+            scores = [
+                block.scores(user_CD, start, block.absent[:, slice(*cut[number : number + 2])])
+                if block.absent is not None
+                else block.scores(user_CD, start, None)
+                for block, cut in zip(self.blocks, cuts, strict=True)
+            ]
+            if self.hard is not None:
+                scores.append(self.hard[start:stop].clone())
+            yield slice(start, stop), scores
+
+
+def _cuts(absent: Tensor | None, edges: list[int]) -> list[int | None]:
+    """Where in `absent` the rows from each edge on begin."""
+    if absent is None or len(edges) <= 2:
+        return [None] * len(edges)  # No look at the numbers, for which a GPU would have to wait.
+    return torch.searchsorted(absent[0].contiguous(), torch.tensor(edges, device=absent.device)).tolist()
 
 
 def no_candidate(scores: Tensor) -> float:
@@ -54,34 +121,21 @@ def candidate_logits(
     log_q_M = candidates.log_q
     if log_q_M is not None:
         positive_B = positive_B - log_q_M[:rows]
-    blocks = []
+    blocks, hard_BK = [], None
     if in_batch:
-        block_BB = _products(scaled_BD, item_MD, log_q_M, 0, rows)
-        blocks.append(_without(block_BB.fill_diagonal_(no_candidate(block_BB)), candidates.twins))
+        log_q_B = None if log_q_M is None else log_q_M[:rows]
+        blocks.append(Block(item_MD[:rows], log_q_B, candidates.twins, diagonal=True))
     if shared:
-        block_BN = _products(scaled_BD, item_MD, log_q_M, rows, rows + shared)
-        blocks.append(_without(block_BN, candidates.masked))
+        log_q_N = None if log_q_M is None else log_q_M[rows : rows + shared]
+        blocks.append(Block(item_MD[rows : rows + shared], log_q_N, candidates.masked))
     if candidates.hard is not None:
         of_row_H, place_H = candidates.hard
         scores_H = (scaled_BD[of_row_H] * item_MD[rows + shared :]).sum(dim=1)
         if log_q_M is not None:
             scores_H = scores_H - log_q_M[rows + shared :]
         empty_BK = scores_H.new_full((rows, candidates.hard_width), no_candidate(scores_H))
-        blocks.append(empty_BK.index_put((of_row_H, place_H), scores_H))
-    return Logits(positive_B, tuple(blocks))
-
-
-def _products(user_BD: Tensor, item_MD: Tensor, log_q_M: Tensor | None, start: int, stop: int) -> Tensor:
-    if log_q_M is None:
-        return user_BD @ item_MD[start:stop].T
-    # The correction is the bias of the product: no pass of its own over the scores.
-    return torch.addmm(log_q_M[start:stop], user_BD, item_MD[start:stop].T, beta=-1)
-
-
-def _without(block_BK: Tensor, pairs: Tensor | None) -> Tensor:
-    if pairs is None:
-        return block_BK
-    return block_BK.index_put_((pairs[0], pairs[1]), block_BK.new_tensor(no_candidate(block_BK)))
+        hard_BK = empty_BK.index_put((of_row_H, place_H), scores_H)
+    return Logits(scaled_BD, positive_B, tuple(blocks), hard_BK)
 
 
 def softmax_loss(
@@ -97,22 +151,73 @@ def softmax_loss(
     Returns:
         (sum of weighted losses, sum of weights), so that an empty batch is 0 and not NaN.
     """
-    # log(e^p + sum e^n) block by block, without a copy of all scores into one matrix.
-    total_B = logits.positive
-    for block_BK in logits.negatives:
-        total_B = torch.logaddexp(total_B, torch.logsumexp(block_BK, dim=1))
-    loss_B = total_B - logits.positive
-    if label_smoothing:
-        count_B = torch.ones_like(total_B)
-        sum_B = logits.positive
-        for block_BK in logits.negatives:
-            absent_BK = block_BK == no_candidate(block_BK)
-            count_B = count_B + (~absent_BK).sum(dim=1)
-            sum_B = sum_B + block_BK.masked_fill(absent_BK, 0.0).sum(dim=1)
-        loss_B = (1 - label_smoothing) * loss_B + label_smoothing * (total_B - sum_B / count_B)
     if weights_B is None:
-        return loss_B.sum(), loss_B.new_tensor(float(len(loss_B)))
-    return (loss_B * weights_B).sum(), weights_B.sum()
+        weights_B = torch.ones_like(logits.positive)
+    tensors = (logits.user, logits.positive, logits.hard, *(block.item for block in logits.blocks))
+    loss = _SoftmaxLoss.apply(logits, weights_B, label_smoothing, torch.is_grad_enabled(), *tensors)
+    return loss, weights_B.sum()
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """`softmax_loss`, with its gradients computed beside it while a chunk of scores is in the cache.
+
+    The gradient of a score is known as soon as its row is: a softmax times the weight of the row. So
+    the scores are never written to memory, and never computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Logits, weights_B: Tensor, smoothing: float, differentiate: bool, *_: Tensor | None
+    ) -> Tensor:
+        """`_`: the tensors of the logits once more, where autograd looks for them."""
+        loss = weights_B.new_zeros(())
+        user_BD, positive_B = torch.empty_like(logits.user), torch.empty_like(logits.positive)
+        hard_BK = None if logits.hard is None else torch.empty_like(logits.hard)
+        items = [torch.zeros_like(block.item) for block in logits.blocks]
+        for rows, scores in logits.chunks():
+            positive_C, weights_C = logits.positive[rows], weights_B[rows]
+            spread_C = torch.zeros_like(positive_C)
+            if smoothing:
+                present = [scores_CK > no_candidate(scores_CK) for scores_CK in scores]
+                total_C, count_C = positive_C.clone(), torch.ones_like(positive_C)
+                for scores_CK, one in zip(scores, present, strict=True):
+                    total_C += (scores_CK * one).sum(dim=1)
+                    count_C += one.sum(dim=1)
+                spread_C = smoothing / count_C
+                loss -= (weights_C * spread_C * total_C).sum()
+            largest_C = positive_C
+            for scores_CK in scores:
+                if scores_CK.shape[1]:
+                    largest_C = torch.maximum(largest_C, scores_CK.amax(dim=1))
+            own_C = (positive_C - largest_C).exp_()
+            sum_C = own_C.clone()
+            for scores_CK in scores:
+                sum_C += scores_CK.sub_(largest_C[:, None]).exp_().sum(dim=1)
+            loss += (weights_C * (largest_C + sum_C.log() - (1 - smoothing) * positive_C)).sum()
+            if not differentiate:
+                continue
+            # From here on `scores` are gradients.
+            factor_C = weights_C / sum_C
+            positive_B[rows] = own_C * factor_C - weights_C * (1 - smoothing + spread_C)
+            for scores_CK in scores:
+                scores_CK.mul_(factor_C[:, None])
+            if smoothing:
+                for scores_CK, one in zip(scores, present, strict=True):
+                    scores_CK.sub_(one * (weights_C * spread_C)[:, None])
+            if hard_BK is not None:
+                hard_BK[rows] = scores.pop()
+            part_CD = user_BD[rows].zero_()
+            for scores_CK, block, item_KD in zip(scores, logits.blocks, items, strict=True):
+                part_CD.addmm_(scores_CK, block.item)
+                item_KD.addmm_(scores_CK.T, logits.user[rows])
+        ctx.save_for_backward(user_BD, positive_B, hard_BK, *items)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        found = (None if saved is None else saved * gradient for saved in ctx.saved_tensors)
+        return None, None, None, None, *found
 
 
 def positive_places(logits: Logits) -> Tensor:
@@ -122,7 +227,8 @@ def positive_places(logits: Logits) -> Tensor:
         int64 [B].
     """
     ahead_B = torch.zeros_like(logits.positive, dtype=torch.long)
-    for block_BK in logits.negatives:
-        # "Not below" rather than "at least": a NaN must not count as a hit.
-        ahead_B += (~(block_BK < logits.positive[:, None])).sum(dim=1)
+    for rows, scores in logits.chunks():
+        for scores_CK in scores:
+            # "Not below" rather than "at least": a NaN must not count as a hit.
+            ahead_B[rows] += (~(scores_CK < logits.positive[rows, None])).sum(dim=1)
     return 1 + ahead_B

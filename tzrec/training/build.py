@@ -12,6 +12,7 @@ from tzrec.models.build import TwoTowers, build_model, tower_features
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.protos.train_pb2 import GradClipping
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.memory import keep_freed_memory
 from tzrec.runtime.world import World, compute_threads
 from tzrec.training.evaluate import Objective
 from tzrec.training.loop import Plan
@@ -57,6 +58,7 @@ class Session:
             torch.backends.cudnn.allow_tf32 = train.cudnn_allow_tf32
             torch.backends.cuda.matmul.allow_tf32 = train.cuda_matmul_allow_tf32
         else:
+            keep_freed_memory()
             use_exact_onednn()
             if threads := compute_threads(world):
                 torch.set_num_threads(threads)
