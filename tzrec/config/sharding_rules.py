@@ -12,8 +12,8 @@ OWN = "embedding_constraints"
 TABLE_WISE, ROW_WISE = "table_wise", "row_wise"
 # Which cut rows apart, which cut a row itself.
 BY_ROWS = (ROW_WISE, "table_row_wise", "grid_shard")
-BY_COLUMNS = ("column_wise", "table_column_wise", "grid_shard")
-SHARDING_TYPES = tuple(dict.fromkeys((TABLE_WISE, *BY_ROWS[:2], *BY_COLUMNS)))
+BY_COLUMNS = ("column_wise", "grid_shard")
+SHARDING_TYPES = (TABLE_WISE, ROW_WISE, "table_row_wise", "column_wise", "grid_shard")
 FUSED = "fused"
 COMPUTE_KERNELS = (FUSED, "fused_uvm", "fused_uvm_caching")
 
@@ -21,7 +21,10 @@ _OWN_STORE = "keeps rows in a store of its own, which checkpoints here do not re
 _QUANTIZED = "is for serving, it does not train"
 _DENSE = "trains tables with a dense optimizer, and sparse_optimizer would be ignored"
 _REFUSED = {
-    "sharding_types": {"data_parallel": _DENSE},
+    "sharding_types": {
+        "data_parallel": _DENSE,
+        "table_column_wise": "fails in TorchRec 1.8 where a rank gets no piece of the table",
+    },
     "compute_kernels": {
         "dense": _DENSE,
         **dict.fromkeys(("quant", "quant_uvm", "quant_uvm_caching"), _QUANTIZED),
@@ -73,8 +76,8 @@ def cut_rows(message: Any) -> list[Mistake]:
         for i, word in enumerate(limits.sharding_types):
             if word in BY_COLUMNS:
                 what = (
-                    f'sharding_types: "{word}" cuts rows, and the steps of {kind} follow from whole rows; take '
-                    "table_wise, row_wise or table_row_wise, or adagrad_optimizer"
+                    f'sharding_types: "{word}" cuts rows, and the steps of {kind} follow from whole rows; '
+                    "take table_wise, row_wise or table_row_wise, or adagrad_optimizer"
                 )
                 mistakes.append(Mistake(f"{path}.sharding_types[{i}]", what))
     return mistakes

@@ -45,7 +45,8 @@ BUILT: dict[str, dict[str, Only | None]] = {
         "sparse_optimizer dense_optimizer num_steps num_epochs save_checkpoints_steps "
         "save_checkpoints_epochs fine_tune_checkpoint fine_tune_ckpt_param_map log_step_count_steps "
         "is_profiling use_tensorboard "
-        "keep_checkpoint_max global_embedding_constraints cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
+        "keep_checkpoint_max global_embedding_constraints "
+        "cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
         tensorboard_summaries=only(
             "loss", "learning_rate", "parameter", "gradient", "gradient_norm", "global_gradient_norm"
         ),

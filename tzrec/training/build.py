@@ -16,8 +16,8 @@ from tzrec.runtime.world import World, compute_threads
 from tzrec.training.evaluate import Objective
 from tzrec.training.loop import Plan
 from tzrec.training.optimizer import Optimizers, build_fused, build_parts
-from tzrec.training.schedule import build_schedule
 from tzrec.training.placement import limits_of, make_plan
+from tzrec.training.schedule import build_schedule
 from tzrec.training.sharding import choose_device, join, prepare_tables, shard
 from tzrec.training.step import Clip, clip_norm, clip_value, use_exact_onednn
 
@@ -69,7 +69,7 @@ class Session:
         join(device)
         fused = build_fused(train.sparse_optimizer)
         prepare_tables(model, fused)
-        limits = limits_of(towers.layout, read_limits(train.global_embedding_constraints), world, device)
+        limits = limits_of(towers.layout, read_limits(train.global_embedding_constraints), device)
         plan = make_plan(model, limits, world, device, pipeline.data_config.batch_size)
         sharded = shard(model, plan, world, device, fused)
         optimizers = Optimizers(

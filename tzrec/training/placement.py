@@ -45,16 +45,13 @@ SHARDERS = [
 ]
 
 
-def limits_of(layout: Layout, common: Limits, world: World, device: torch.device) -> dict[str, Limits]:
-    """What the planner may choose for each table, by name.
-
-    Without constraints a table lies whole on one rank or its rows on all of them, whichever the
-    planner takes for faster, or has room for.
+def limits_of(layout: Layout, common: Limits, device: torch.device) -> dict[str, Limits]:
+    """What the planner may choose for each table, by name; no sharding types where it is free.
 
     Args:
         layout: every lookup of every table.
         common: of tables whose features say nothing.
-        world, device: where the model will run.
+        device: where the model will run.
 
     Raises:
         UserError: a kind or kernel that the lookups of the table or the device do not have.
@@ -62,36 +59,41 @@ def limits_of(layout: Layout, common: Limits, world: World, device: torch.device
     chosen: dict[str, Limits] = {}
     for place, lookups in layout.lookups.items():
         for lookup in lookups:
-            table = lookup.table
-            own = table.limits.over(chosen.get(table.name, Limits()))
-            chosen[table.name] = own
-            for kind in own.over(common).sharding_types:
-                if place not in POOLED and kind not in _UNPOOLED:
-                    raise UserError(
-                        f'sharding_types: the table "{table.name}" of "{lookup.name}" is looked up id by id, '
-                        f"which {kind} cannot; take some of {', '.join(_UNPOOLED)} in the feature's "
-                        "embedding_constraints"
-                    )
-    tables = {lookup.table.name: lookup.table for each in layout.lookups.values() for lookup in each}
-    return {
-        name: _completed(tables[name], limits.over(common), world, device) for name, limits in chosen.items()
-    }
+            name = lookup.table.name
+            # Of features that share a table one may say it for all.
+            chosen[name] = chosen.get(name, Limits()).over(lookup.table.limits)
+        for table in {lookup.table.name: lookup.table for lookup in lookups}.values():
+            limits = chosen[table.name] = chosen[table.name].over(common)
+            _check(table, limits, place in POOLED, device)
+            if not limits.sharding_types and not can_be_cut(table.init_fn):
+                chosen[table.name] = limits.over(Limits((TABLE_WISE,)))
+    return chosen
 
 
-def _completed(table: Table, limits: Limits, world: World, device: torch.device) -> Limits:
-    if device.type != "cuda" and (other := [kernel for kernel in limits.kernels if kernel != FUSED]):
-        raise UserError(
-            f'compute_kernels: "{other[0]}", for the table "{table.name}", is built on CUDA only, this run is on '
-            f"{device.type}; there take {FUSED}"
-        )
-    whole = world.size == 1 or not can_be_cut(table.init_fn)
-    return limits.over(Limits((TABLE_WISE,) if whole else (TABLE_WISE, ROW_WISE), (FUSED,)))
+def _check(table: Table, limits: Limits, pooled: bool, device: torch.device) -> None:
+    for kind in limits.sharding_types:
+        if not pooled and kind not in _UNPOOLED:
+            raise UserError(
+                f'sharding_types: "{kind}" cannot be had for the table "{table.name}", which is looked up id by '
+                f"id (a sequence, or frozen); take some of {', '.join(_UNPOOLED)} in embedding_constraints of "
+                "its feature"
+            )
+    for kernel in limits.kernels:
+        if kernel != FUSED and device.type != "cuda":
+            raise UserError(
+                f'compute_kernels: "{kernel}", for the table "{table.name}", is built on CUDA only, this run '
+                f"is on {device.type}; there take {FUSED}"
+            )
 
 
 def make_plan(
     model: nn.Module, limits: Mapping[str, Limits], world: World, device: torch.device, batch_size: int
 ) -> ShardingPlan:
     """The planner's choice, the same on all ranks. Collective.
+
+    A table without sharding types lies whole on one rank. Where there is no room for that, the rows
+    of the largest such tables may be cut apart, of as few as it takes: TorchRec's model of costs
+    would cut the smallest ones too, which is slower here.
 
     Args:
         model: its embedding tables know their optimizer.
@@ -110,46 +112,57 @@ def make_plan(
         hbm_cap=torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None,
         ddr_cap=memory,
     )
-    planner = EmbeddingShardingPlanner(
-        topology=topology,
-        batch_size=batch_size,
-        constraints={
-            module_name(name): ParameterConstraints(
-                sharding_types=list(each.sharding_types), compute_kernels=list(each.kernels)
-            )
-            for name, each in limits.items()
-        },
-        # The default guesses the size of the dense layers, and warns of its own guess.
-        storage_reservation=FixedPercentageStorageReservation(0.15),
-        debug=False,
+    sizes = _sizes(model)
+    free = sorted(
+        (name for name, each in limits.items() if not each.sharding_types), key=lambda name: -sizes[name]
     )
+
+    def attempt(cut: list[str]) -> ShardingPlan:
+        constraints = {}
+        for name, each in limits.items():
+            kinds = each.sharding_types or ((TABLE_WISE, ROW_WISE) if name in cut else (TABLE_WISE,))
+            constraints[module_name(name)] = ParameterConstraints(
+                sharding_types=list(kinds), compute_kernels=list(each.kernels or (FUSED,))
+            )
+        planner = EmbeddingShardingPlanner(
+            topology=topology,
+            batch_size=batch_size,
+            constraints=constraints,
+            # The default guesses the size of the dense layers, and warns of its own guess.
+            storage_reservation=FixedPercentageStorageReservation(0.15),
+            debug=False,
+        )
+        return planner.plan(model, SHARDERS)
+
     # One rank's choice: the planner goes through sets of words, whose order differs between
     # processes. Not `collective_plan`: there an error on the first rank leaves the others waiting.
     plan: ShardingPlan | None = None
-    problem = ""
-    if world.is_first:
+    cut = 0
+    while world.is_first and plan is None:
         try:
-            plan = planner.plan(model, SHARDERS)
-        except PlannerError as error:
-            problem = f"{error.error_type.value.replace('_', ' ')}"
-    plan, problem = gather(world, (plan, problem))[0]
+            plan = attempt(free[:cut])
+        except PlannerError:
+            if cut >= len(free) or world.size == 1:
+                break
+            cut = min(max(2 * cut, 1), len(free))
+    plan = gather(world, plan)[0]
     if plan is None:
         raise UserError(
-            f"the embedding tables, {_size(model) / 2**30:.1f} GiB, find no place on {world.size} processes with "
-            f"{memory / 2**30:.1f} GiB of memory each ({problem}); start more processes on other hosts, make the "
-            f"tables smaller, or allow {ROW_WISE} where embedding_constraints do not"
+            f"the embedding tables, {sum(sizes.values()) / 2**30:.1f} GiB without the state of their optimizer, "
+            f"find no place on {world.size} processes ({memory / 2**30:.1f} GiB of host memory each); start more "
+            f"processes on more hosts, make the tables smaller, or allow {ROW_WISE} in embedding_constraints"
         )
     return plan
 
 
-def _size(model: nn.Module) -> int:
-    """Bytes of all tables, without the state of their optimizer."""
-    return sum(
-        parameter.numel() * parameter.element_size()
+def _sizes(model: nn.Module) -> dict[str, int]:
+    """Bytes of every table, by name, without the state of its optimizer."""
+    return {
+        table_name(path.split(".")[-2]): parameter.numel() * parameter.element_size()
         for module in model.modules()
         if isinstance(module, EmbeddingBagCollection | EmbeddingCollection)
-        for parameter in module.parameters()
-    )
+        for path, parameter in module.named_parameters()
+    }
 
 
 def host_memory() -> int:
