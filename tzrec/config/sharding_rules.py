@@ -11,19 +11,21 @@ GLOBAL = "train_config.global_embedding_constraints"
 OWN = "embedding_constraints"
 TABLE_WISE, ROW_WISE = "table_wise", "row_wise"
 # Which cut rows apart, which cut a row itself.
-BY_ROWS = (ROW_WISE, "table_row_wise", "grid_shard")
-BY_COLUMNS = ("column_wise", "grid_shard")
-SHARDING_TYPES = (TABLE_WISE, ROW_WISE, "table_row_wise", "column_wise", "grid_shard")
+BY_ROWS = (ROW_WISE, "table_row_wise")
+BY_COLUMNS = ("column_wise",)
+SHARDING_TYPES = (TABLE_WISE, *BY_ROWS, *BY_COLUMNS)
 FUSED = "fused"
 COMPUTE_KERNELS = (FUSED, "fused_uvm", "fused_uvm_caching")
 
 _OWN_STORE = "keeps rows in a store of its own, which checkpoints here do not read"
 _QUANTIZED = "is for serving, it does not train"
 _DENSE = "trains tables with a dense optimizer, and sparse_optimizer would be ignored"
+_NO_PIECE = "gives a table a wrong shape on ranks that get no piece of it (TorchRec 1.8)"
 _REFUSED = {
     "sharding_types": {
         "data_parallel": _DENSE,
-        "table_column_wise": "fails in TorchRec 1.8 where a rank gets no piece of the table",
+        "table_column_wise": _NO_PIECE,
+        "grid_shard": _NO_PIECE,
     },
     "compute_kernels": {
         "dense": _DENSE,

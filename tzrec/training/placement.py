@@ -5,7 +5,7 @@ by `config/sharding_rules.py` or here where the device or the lookups decide.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,9 +74,9 @@ def _check(table: Table, limits: Limits, pooled: bool, device: torch.device) -> 
     for kind in limits.sharding_types:
         if not pooled and kind not in _UNPOOLED:
             raise UserError(
-                f'sharding_types: "{kind}" cannot be had for the table "{table.name}", which is looked up id by '
-                f"id (a sequence, or frozen); take some of {', '.join(_UNPOOLED)} in embedding_constraints of "
-                "its feature"
+                f'sharding_types: "{kind}" is not to be had for the table "{table.name}", which is looked up '
+                f"id by id (for a sequence, or frozen); take some of {', '.join(_UNPOOLED)} in "
+                "embedding_constraints of its feature"
             )
     for kernel in limits.kernels:
         if kernel != FUSED and device.type != "cuda":
@@ -112,17 +112,17 @@ def make_plan(
         hbm_cap=torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None,
         ddr_cap=memory,
     )
-    sizes = _sizes(model)
-    free = sorted(
-        (name for name, each in limits.items() if not each.sharding_types), key=lambda name: -sizes[name]
-    )
+    tables = _tables(model)
+    free = [name for name, each in limits.items() if not each.sharding_types]
+    free.sort(key=lambda name: -tables[name].nbytes)
 
     def attempt(cut: list[str]) -> ShardingPlan:
         constraints = {}
         for name, each in limits.items():
             kinds = each.sharding_types or ((TABLE_WISE, ROW_WISE) if name in cut else (TABLE_WISE,))
             constraints[module_name(name)] = ParameterConstraints(
-                sharding_types=list(kinds), compute_kernels=list(each.kernels or (FUSED,))
+                sharding_types=possible(kinds, tables[name].shape[0], world),
+                compute_kernels=list(each.kernels or (FUSED,)),
             )
         planner = EmbeddingShardingPlanner(
             topology=topology,
@@ -147,18 +147,34 @@ def make_plan(
             cut = min(max(2 * cut, 1), len(free))
     plan = gather(world, plan)[0]
     if plan is None:
+        size = sum(table.nbytes for table in tables.values())
         raise UserError(
-            f"the embedding tables, {sum(sizes.values()) / 2**30:.1f} GiB without the state of their optimizer, "
-            f"find no place on {world.size} processes ({memory / 2**30:.1f} GiB of host memory each); start more "
-            f"processes on more hosts, make the tables smaller, or allow {ROW_WISE} in embedding_constraints"
+            f"the embedding tables, {size / 2**30:.1f} GiB without the state of their "
+            f"optimizer, find no place on {world.size} processes ({memory / 2**30:.1f} GiB of host memory "
+            "each); start more processes on more hosts, make the tables smaller, or allow "
+            f"{ROW_WISE} in embedding_constraints"
         )
     return plan
 
 
-def _sizes(model: nn.Module) -> dict[str, int]:
-    """Bytes of every table, by name, without the state of its optimizer."""
+def possible(kinds: Sequence[str], rows: int, world: World) -> list[str]:
+    """The kinds that give every rank rows of a table; table-wise if none does.
+
+    A rank's piece has the rows over the ranks, rounded up, so that the last ones may get none; a
+    piece without rows fails in the backward pass of fbgemm's CPU kernels.
+    """
+
+    def reaches_all(parts: int) -> bool:
+        return -(-rows // parts) * (parts - 1) < rows
+
+    parts = {ROW_WISE: world.size, "table_row_wise": world.local_size}
+    return [kind for kind in kinds if reaches_all(parts.get(kind, 1))] or [TABLE_WISE]
+
+
+def _tables(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of every table, by name."""
     return {
-        table_name(path.split(".")[-2]): parameter.numel() * parameter.element_size()
+        table_name(path.split(".")[-2]): parameter
         for module in model.modules()
         if isinstance(module, EmbeddingBagCollection | EmbeddingCollection)
         for path, parameter in module.named_parameters()
