@@ -88,19 +88,23 @@ def cut_rows(message: Any) -> list[Mistake]:
 def cut_tables(message: Any) -> list[Mistake]:
     """Initial values that depend on the shape of the table would be those of its pieces."""
     mistakes = []
-    wide = message.train_config.global_embedding_constraints.sharding_types
-    for path, feature, name in features(message):
+    common = message.train_config.global_embedding_constraints
+    named = {
+        _table(feature, name): (f"{path}.{OWN}", feature.embedding_constraints)
+        for path, feature, name in features(message)
+        if feature.embedding_constraints.sharding_types
+    }
+    for _, feature, name in features(message):
         if not is_embedded(feature) or can_be_cut(feature.init_fn):
             continue
-        own = feature.embedding_constraints.sharding_types
-        where = f"{path}.{OWN}.sharding_types" if own else GLOBAL + ".sharding_types"
-        for i, word in enumerate(own or wide):
+        where, limits = named.get(_table(feature, name), (GLOBAL, common))
+        for i, word in enumerate(limits.sharding_types):
             if word != TABLE_WISE:
                 what = (
                     f'sharding_types: "{word}" cuts the table of "{name}", whose init_fn {feature.init_fn} '
                     f'depends on its shape; give that feature {OWN} {{ sharding_types: "{TABLE_WISE}" }}'
                 )
-                mistakes.append(Mistake(f"{where}[{i}]", what))
+                mistakes.append(Mistake(f"{where}.sharding_types[{i}]", what))
     return mistakes
 
 
@@ -114,7 +118,7 @@ def shared_constraints(message: Any) -> list[Mistake]:
     first: dict[tuple[str, str], tuple[str, list[str]]] = {}
     mistakes = []
     for path, feature, name in features(message):
-        table = feature.embedding_name or f"{name}_emb"
+        table = _table(feature, name)
         for field in _ALLOWED if is_embedded(feature) else ():
             words = sorted(set(getattr(feature.embedding_constraints, field)))
             if not words:
@@ -127,6 +131,10 @@ def shared_constraints(message: Any) -> list[Mistake]:
                 )
                 mistakes.append(Mistake(f"{path}.{OWN}.{field}", what))
     return mistakes
+
+
+def _table(feature: Any, name: str) -> str:
+    return feature.embedding_name or f"{name}_emb"
 
 
 def _all(message: Any) -> Iterator[tuple[str, Any]]:
