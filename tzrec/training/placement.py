@@ -4,9 +4,7 @@ Every kind of sharding here trains the same model up to rounding. A kind that wo
 by `config/sharding_rules.py` or here where the device or the lookups decide.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -26,7 +24,7 @@ from tzrec.features.outputs import Limits, Table
 from tzrec.modules.embedding import module_name, table_name
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import gather
-from tzrec.runtime.world import World
+from tzrec.runtime.world import World, host_memory
 
 # TorchRec has these for tables whose vectors are not pooled.
 _UNPOOLED = (TABLE_WISE, ROW_WISE, "column_wise")
@@ -179,16 +177,6 @@ def _tables(model: nn.Module) -> dict[str, nn.Parameter]:
         if isinstance(module, EmbeddingBagCollection | EmbeddingCollection)
         for path, parameter in module.named_parameters()
     }
-
-
-def host_memory() -> int:
-    """Bytes of memory that the processes of this host may use together."""
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        # Of a container; "max" where there is no limit.
-        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        return physical
 
 
 def describe_plan(model: DistributedModelParallel) -> dict[str, dict[str, Any]]:
