@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+from torchrec.distributed.sharding_plan import calculate_shard_sizes_and_offsets
 
 from tests.small import make_small
 from tzrec.config import prepare
@@ -97,6 +100,14 @@ def test_no_rank_is_left_without_rows(rows: int, processes: int, expected: str) 
     # On hosts of one process each nothing is cut, and every other rank has all of it or nothing.
     assert possible(["table_row_wise"], rows, World(0, processes, 0, 1)) == ["table_row_wise"]
     assert possible(["row_wise", "column_wise"], 3, World(0, 4, 0, 4)) == ["column_wise"]
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_torchrec_cuts_as_it_is_expected_to(rows: int, processes: int) -> None:
+    table = torch.empty(rows, 4, device="meta")
+    sizes, _ = calculate_shard_sizes_and_offsets(table, processes, processes, "row_wise")
+    whole = all(size[0] for size in sizes)
+    assert (possible(["row_wise"], rows, World(0, processes, 0, processes)) == ["row_wise"]) == whole
 
 
 def plan(pipeline, monkeypatch, megabytes: float, limits=FREE, processes: int = 4) -> dict[str, str]:

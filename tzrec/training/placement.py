@@ -89,9 +89,9 @@ def make_plan(
 ) -> ShardingPlan:
     """The planner's choice, the same on all ranks. Collective.
 
-    A table without sharding types lies whole on one rank. Where there is no room for that, the rows
-    of the largest such tables may be cut apart, of as few as it takes: TorchRec's model of costs
-    would cut the smallest ones too, which is slower here.
+    A table without sharding types lies whole on one rank. Where there is no room for that, the planner
+    may cut the rows of the largest such table, then of the two largest, of four and so on: asked at
+    once, TorchRec's model of costs would cut the smallest ones too, which is slower here.
 
     Args:
         model: its embedding tables know their optimizer.
