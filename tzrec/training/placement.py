@@ -91,7 +91,7 @@ def make_plan(
 
     A table without sharding types lies whole on one rank. Where there is no room for that, the planner
     may cut the rows of the largest such table, then of the two largest, of four and so on: asked at
-    once, TorchRec's model of costs would cut the smallest ones too, which is slower here.
+    once, TorchRec's model of costs would cut the smallest ones too, which gains nothing.
 
     Args:
         model: its embedding tables know their optimizer.
