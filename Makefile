@@ -8,7 +8,8 @@ INSTALLED := .venv/.installed
 PROTOS := $(wildcard protos/*.proto protos/*/*.proto)
 
 .PHONY: install quickstart test check clean \
-  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving bench-train bench-input
+  bench bench-large bench-sampler bench-negatives bench-search bench-predict bench-saving bench-train bench-input \
+  bench-sharding
 
 install: $(INSTALLED)
 
@@ -60,5 +61,8 @@ bench-train: $(INSTALLED)
 bench-input: $(INSTALLED)
 	$(BIN)/python benchmarks/input.py
 
+bench-sharding: $(INSTALLED)
+	$(BIN)/python benchmarks/sharding.py --work_dir .bench-sharding
+
 clean:
-	rm -rf .venv .quickstart .bench .bench-pool .bench-predict .bench-train build *.egg-info tzrec/protos
+	rm -rf .venv .quickstart .bench .bench-pool .bench-predict .bench-train .bench-sharding build *.egg-info tzrec/protos

@@ -95,6 +95,7 @@ def test_two_processes_go_on_as_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # 3000 rows, of which 5 steps took 2 x 100 each; then 20 steps of 100 rows.
     assert "at step 5" in done.stdout
+    assert "embedding tables: cate_emb, items, user_id_emb table_wise on rank 0\n" in done.stdout
     assert "done: 20 steps, 2000 rows" in done.stdout
     position = read_facts(path_of(small.model, 25)).position
     assert (position.step, position.epoch, position.epoch_step) == (25, 1, 0)

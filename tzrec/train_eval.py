@@ -91,6 +91,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     from tzrec.training.build import Session, build_plan
     from tzrec.training.fine_tune import begin_from, read_param_map
     from tzrec.training.loop import Trainer, restore, take_over
+    from tzrec.training.placement import describe_plan, show_plan
     from tzrec.training.sharding import choose_device
     from tzrec.training.step import Stepper
 
@@ -145,6 +146,7 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         f"training on {batches.table.num_rows} rows, {batches.steps} steps a pass, {trainer.last_step} steps "
         f"in all, {world.size} processes on {session.device.type}, {batches.workers} loader threads each",
     )
+    say(world, show_plan(describe_plan(session.model)))
     first = position.step
     if trainer.run():
         seconds, rows = time.perf_counter() - started, sum(gather(world, trainer.log.all_rows))

@@ -35,7 +35,7 @@ _WORDS = {
     "fg_value_type": ("", "string", "int32", "int64", "float", "double"),
     "data_type": ("FP32", "FP16"),
 }
-_OF_TABLES = ("embedding_name", "pooling", "init_fn", "trainable", "data_type")
+_OF_TABLES = ("embedding_name", "pooling", "init_fn", "trainable", "data_type", "embedding_constraints")
 
 
 def feature_names(message: Any) -> list[Mistake]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from tzrec.config import feature_rules, group_rules, input_fields, sequence_rules
+from tzrec.config import feature_rules, group_rules, input_fields, sequence_rules, sharding_rules
 from tzrec.config.walk import Mistake, all_set, features
 from tzrec.runtime.errors import nearest
 
@@ -187,6 +187,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     *sequence_rules.RULES,
     feature_groups,
     *group_rules.RULES,
+    *sharding_rules.RULES,
     *input_fields.RULES,
     best_checkpoint,
     negatives,

@@ -31,7 +31,7 @@ def built(fields: str = "", **limited: Only) -> dict[str, Only | None]:
 # Fields that features have in common: every one, those with vocabularies, those of numbers.
 _EVERY = (
     "feature_name embedding_name embedding_dim pooling init_fn use_mask fg_encoded_default_value trainable "
-    "stub_type data_type sequence_length sequence_delim sequence_fields"
+    "stub_type data_type embedding_constraints sequence_length sequence_delim sequence_fields"
 )
 _WORDS = (
     "vocab_list vocab_dict vocab_file asset_dir default_bucketize_value value_dim default_value separator"
@@ -45,7 +45,8 @@ BUILT: dict[str, dict[str, Only | None]] = {
         "sparse_optimizer dense_optimizer num_steps num_epochs save_checkpoints_steps "
         "save_checkpoints_epochs fine_tune_checkpoint fine_tune_ckpt_param_map log_step_count_steps "
         "is_profiling use_tensorboard "
-        "keep_checkpoint_max cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
+        "keep_checkpoint_max global_embedding_constraints "
+        "cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
         tensorboard_summaries=only(
             "loss", "learning_rate", "parameter", "gradient", "gradient_norm", "global_gradient_norm"
         ),

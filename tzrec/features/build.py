@@ -20,14 +20,14 @@ from tzrec.features.bucketize import (
 from tzrec.features.feature import Feature, IdFeature, RawFeature
 from tzrec.features.normalize import Normalizer, build_normalizer
 from tzrec.features.operators import Files, as_typed, build_operator, separator_of, tokenizer_of
-from tzrec.features.outputs import DenseEmbedding, Table
+from tzrec.features.outputs import DenseEmbedding, Limits, Table
 from tzrec.features.plain import Plain, Weighted
 from tzrec.features.source import OUTPUT, Input, Operator, SequenceShape, Source
 from tzrec.features.values import numbers, rows_of
 from tzrec.features.vocabulary import read_vocabulary
 from tzrec.protos import data_pb2
 from tzrec.protos.data_pb2 import DataConfig
-from tzrec.protos.feature_pb2 import FeatureConfig
+from tzrec.protos.feature_pb2 import FeatureConfig, ParameterConstraints
 from tzrec.runtime.errors import UserError
 
 
@@ -167,9 +167,10 @@ class _Builder:
         most = self._most(spec)
         name = config.embedding_name or f"{spec.name}_emb"
         half = config.data_type == "FP16"
+        limits = read_limits(config.embedding_constraints)
         return IdFeature(
             **common,
-            table=Table(name, buckets, config.embedding_dim, config.init_fn, config.trainable, half),
+            table=Table(name, buckets, config.embedding_dim, config.init_fn, config.trainable, half, limits),
             pooling=config.pooling,
             bucketizer=bucketizer,
             default=default[:most] if most else default,
@@ -240,6 +241,11 @@ class _Builder:
             empty=not len(default),
             embedding=_dense_embedding(config),
         )
+
+
+def read_limits(config: ParameterConstraints) -> Limits:
+    """What a validated configuration holds the planner of embedding tables to."""
+    return Limits(tuple(config.sharding_types), tuple(config.compute_kernels))
 
 
 def _normalized(bucketizer: Bucketizer, normalizer: Normalizer | None) -> Bucketizer:

@@ -58,6 +58,23 @@ Computed = Sparse | Dense | SparseSequence | DenseSequence
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What the planner of embedding tables is held to; empty for no limit.
+
+    Attributes:
+        sharding_types: such as "table_wise" and "row_wise".
+        kernels: such as "fused".
+    """
+
+    sharding_types: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+
+    def over(self, other: "Limits") -> "Limits":
+        """These, and the other's where these say nothing."""
+        return Limits(self.sharding_types or other.sharding_types, self.kernels or other.kernels)
+
+
+@dataclass(frozen=True)
 class Table:
     """An embedding table.
 
@@ -68,6 +85,7 @@ class Table:
         init_fn: text such as "nn.init.uniform_,a=-0.01,b=0.01"; "" for the default.
         trainable: whether training changes it.
         half: its parameters are float16.
+        limits: where its features say it may lie.
     """
 
     name: str
@@ -76,6 +94,7 @@ class Table:
     init_fn: str = ""
     trainable: bool = True
     half: bool = False
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True)

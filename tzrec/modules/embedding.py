@@ -24,7 +24,8 @@ from tzrec.datasets.batch import FROZEN, POOLED, WEIGHTED, Batch, Jagged, Layout
 from tzrec.modules.group import Group, GroupInput
 from tzrec.runtime.errors import UserError, nearest
 
-POOLING = {"sum": PoolingType.SUM, "mean": PoolingType.MEAN}
+# (rows, item rows) of this rank -> how many rows its lookups have.
+Widen = Callable[[int, int], tuple[int, int]]
 
 
 def parse_init_fn(text: str) -> Callable[[Tensor], Tensor] | None:
@@ -52,6 +53,11 @@ def module_name(table: str) -> str:
     return "table_" + table.replace("%", "%25").replace(".", "%2E")
 
 
+def table_name(module: str) -> str:
+    """The table that `module_name` gave this name."""
+    return module.removeprefix("table_").replace("%2E", ".").replace("%25", "%")
+
+
 def collection(
     place: str, lookups: Sequence[Lookup], device: torch.device
 ) -> EmbeddingBagCollection | EmbeddingCollection:
@@ -65,8 +71,9 @@ def collection(
     bags = [
         EmbeddingBagConfig(
             **_options(sharing),
-            # Weights say what each id counts, means included.
-            pooling=PoolingType.SUM if place == WEIGHTED else POOLING[sharing[0].feature.pooling],
+            # Means are divided below: where a table's rows lie on several ranks TorchRec divides by the
+            # count + 1e-6, elsewhere by the count. Weights say what each id counts, means included.
+            pooling=PoolingType.SUM,
         )
         for sharing in by_table.values()
     ]
@@ -95,6 +102,10 @@ class TwoSidedEmbedding(nn.Module):
         layout: of the batches.
         user, item: what each tower reads.
         device: where the tables are made; "meta" when sharding will make them.
+
+    Attributes:
+        widen: set by sharding where a table's rows lie on several ranks; every rank's pooled lookups
+            then have as many rows as those of the rank with the most. The rows more are empty.
     """
 
     def __init__(self, layout: Layout, user: Group, item: Group, device: torch.device) -> None:
@@ -105,20 +116,34 @@ class TwoSidedEmbedding(nn.Module):
         )
         self.keys = {place: [one.name for one in lookups] for place, lookups in layout.lookups.items()}
         self.user, self.item = GroupInput(user), GroupInput(item)
+        self.widen: Widen | None = None
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(float32 [B, F_user], float32 [M, F_item])."""
         vectors = dict(batch.dense)
         # Waiting for one collection only after all were started overlaps their communication.
         waiting = {}
+        wide = self.widen(batch.rows, batch.item_rows) if self.widen else (batch.rows, batch.item_rows)
         for place, tables in self.tables.items():
             rows = rows_in(place, batch.rows, batch.item_rows)
-            ids = keyed(self.keys[place], batch.ids[place], rows)
+            ids = keyed(
+                self.keys[place],
+                batch.ids[place],
+                rows,
+                rows_in(place, *wide) if place in POOLED else rows,
+            )
             with torch.set_grad_enabled(torch.is_grad_enabled() and not place.startswith(FROZEN)):
                 waiting[place] = tables(ids)
         for place, found in waiting.items():
             if place in POOLED:
-                vectors |= {name: vector.float() for name, vector in found.to_dict().items()}
+                rows = rows_in(place, batch.rows, batch.item_rows)
+                lengths_KR = batch.ids[place].lengths.view(len(self.keys[place]), rows)
+                of = found.to_dict()
+                for lookup, counts in zip(self.layout.lookups[place], lengths_KR, strict=True):
+                    vector = of[lookup.name][:rows].float()
+                    if place != WEIGHTED and lookup.feature.pooling == "mean":
+                        vector = vector / counts.clamp(min=1).unsqueeze(1)
+                    vectors[lookup.name] = vector
                 continue
             for lookup in self.layout.lookups[place]:
                 name = lookup.feature.name
@@ -169,8 +194,12 @@ def pooled(vectors_VD: Tensor, segments: Tensor, weights_V: Tensor | None, mean:
     return total / counts.clamp(min=1).unsqueeze(1) if mean else total
 
 
-def keyed(keys: list[str], ids: Jagged, rows: int) -> KeyedJaggedTensor:
-    """The ids as TorchRec's type; `rows` is said because nothing else tells it for an empty batch."""
-    return KeyedJaggedTensor(
-        keys=keys, values=ids.values, lengths=ids.lengths, weights=ids.weights, stride=rows
-    )
+def keyed(keys: list[str], ids: Jagged, rows: int, wide: int) -> KeyedJaggedTensor:
+    """The ids of some rows as TorchRec's type, with empty rows below them up to `wide`.
+
+    The number of rows is said because nothing else tells it for an empty batch.
+    """
+    lengths = ids.lengths
+    if wide > rows:
+        lengths = nn.functional.pad(lengths.view(len(keys), rows), (0, wide - rows)).flatten()
+    return KeyedJaggedTensor(keys=keys, values=ids.values, lengths=lengths, weights=ids.weights, stride=wide)

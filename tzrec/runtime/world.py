@@ -65,6 +65,16 @@ def compute_threads(world: World) -> int | None:
     return max(len(os.sched_getaffinity(0)) // world.local_size, 1)
 
 
+def host_memory() -> int:
+    """Bytes of memory that the processes of this host may use together."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        # Of a container; "max" where there is no limit.
+        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return physical
+
+
 def launch_identity() -> str:
     """A text that all processes of one launch on one host share, and no other launch has.
 

@@ -6,7 +6,7 @@ import torch
 from torchrec.distributed.model_parallel import DistributedModelParallel
 
 from tzrec.datasets.rows import SEED
-from tzrec.features.build import build_features
+from tzrec.features.build import build_features, read_limits
 from tzrec.features.feature import Feature
 from tzrec.models.build import TwoTowers, build_model, tower_features
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
@@ -17,8 +17,9 @@ from tzrec.runtime.world import World, compute_threads
 from tzrec.training.evaluate import Objective
 from tzrec.training.loop import Plan
 from tzrec.training.optimizer import Optimizers, build_fused, build_parts
+from tzrec.training.placement import limits_of, make_plan
 from tzrec.training.schedule import build_schedule
-from tzrec.training.sharding import choose_device, join, shard
+from tzrec.training.sharding import choose_device, join, prepare_tables, shard
 from tzrec.training.step import Clip, clip_norm, clip_value, use_exact_onednn
 
 # What the dense layers compute in, by train_config.mixed_precision; parameters stay float32.
@@ -68,7 +69,11 @@ class Session:
         for tower in (model.user_tower, model.item_tower):
             tower.precision = PRECISION[train.mixed_precision]
         join(device)
-        sharded = shard(model, world, device, build_fused(train.sparse_optimizer))
+        fused = build_fused(train.sparse_optimizer)
+        prepare_tables(model, fused)
+        limits = limits_of(towers.layout, read_limits(train.global_embedding_constraints), device)
+        plan = make_plan(model, limits, world, device, pipeline.data_config.batch_size)
+        sharded = shard(model, plan, world, device, fused)
         optimizers = Optimizers(
             sharded,
             build_schedule(train.sparse_optimizer),

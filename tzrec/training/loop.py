@@ -24,9 +24,9 @@ from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Data, Facts, Position
 from tzrec.training.evaluate import evaluate, show_metrics
 from tzrec.training.optimizer import Optimizers
+from tzrec.training.placement import describe_plan
 from tzrec.training.report import Board, Profile, StepLog
 from tzrec.training.saving import Saver
-from tzrec.training.sharding import describe_plan
 from tzrec.training.step import Stepper
 from tzrec.training.stopping import Stop
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
@@ -58,11 +59,25 @@ class Stepper:
         _, logits = self.model(batch)
         loss, weight = self.objective.loss(logits, batch)
         # An empty batch has loss 0 and weight 0: 0 and not NaN.
-        (loss / weight.clamp(min=1e-12)).backward()
+        (loss / mean_over_ranks(weight).clamp(min=1e-12)).backward()
         if self.clip is not None:
             self.clip(self.dense)
         self.optimizers.end()
         return Stepped(rates, loss.detach(), weight.detach())
+
+
+def mean_over_ranks(weight: Tensor) -> Tensor:
+    """The mean of a scalar over the processes, in a tensor of its own. Collective.
+
+    Gradients of dense layers and of tables are averaged over the ranks, each rank counting alike. A
+    loss divided by this mean, and not by the rank's own weight, gives the gradient of the mean over all
+    rows, however rows and weights are spread over the ranks.
+    """
+    weight = weight.detach().clone()
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(weight)
+        weight /= dist.get_world_size()
+    return weight
 
 
 def clip_norm(largest: float, kind: float) -> Clip:
