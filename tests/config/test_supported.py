@@ -4,7 +4,7 @@
 
 import pytest
 
-from tzrec.config import check_sparse_optimizer, load_pipeline, validate
+from tzrec.config import check_device, load_pipeline, validate
 from tzrec.config.supported import BUILT, Only
 from tzrec.protos import pipeline_pb2
 from tzrec.runtime.errors import UserError
@@ -80,14 +80,14 @@ def test_odps_fields_are_noted(written):
 def test_sparse_optimizers_by_device(written):
     loaded = load_pipeline(written("adagrad_optimizer {", "adam_optimizer {"))
     assert validate(loaded) == []
-    check_sparse_optimizer(loaded, "cuda:0")
+    check_device(loaded, "cuda:0")
     with pytest.raises(UserError) as error:
-        check_sparse_optimizer(loaded, "cpu")
+        check_device(loaded, "cpu")
     assert str(error.value) == (
         "a.config:5:22: adam_optimizer is built on CUDA only, this run is on cpu; "
         "there take sgd_optimizer, adagrad_optimizer, rowwise_adagrad_optimizer"
     )
-    check_sparse_optimizer(load_pipeline(written()), "cpu")
+    check_device(load_pipeline(written()), "cpu")
 
 
 def test_the_table_names_what_the_schema_has():

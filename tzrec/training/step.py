@@ -1,10 +1,12 @@
-"""One step of training: forward, backward, clipped gradients, update."""
+"""One update of training: forward, backward, clipped gradients, new parameters."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
@@ -17,12 +19,12 @@ Clip = Callable[[Iterable[nn.Parameter]], object]
 
 
 class Stepped(NamedTuple):
-    """What a step tells.
+    """What an update tells.
 
     Attributes:
         rates: learning rates of the embedding tables and of the dense layers.
-        loss: float32 scalar, the sum of the weighted losses of the batch.
-        weight: float32 scalar, the sum of its weights.
+        loss: float32 scalar, the sum of the weighted losses of the batches.
+        weight: float32 scalar, the sum of their weights.
     """
 
     rates: tuple[float, float]
@@ -31,7 +33,9 @@ class Stepped(NamedTuple):
 
 
 class Stepper:
-    """Moves the parameters of a model by one batch.
+    """Moves the parameters of a model by one update, of one batch or of several.
+
+    Of several it minimises the mean of their losses, each of which is the weighted mean over its rows.
 
     Args:
         model: sharded.
@@ -50,19 +54,74 @@ class Stepper:
         clip: Clip | None = None,
     ) -> None:
         self.model, self.optimizers, self.objective, self.clip = model, optimizers, objective, clip
+        # The wrapper that averages dense gradients over the ranks; it stands around all others.
+        self.replicas = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
         self.dense = [parameter for _, parameter in in_backward_optimizer_filter(model.named_parameters())]
 
-    def __call__(self, batch: Batch, step: int, epoch: int) -> Stepped:
-        """Trains on a batch that is on the model's device, after `step` steps and `epoch` passes."""
+    def __call__(
+        self, batches: Sequence[Batch], step: int, epoch: int, seed: Callable[[int], object] = lambda i: None
+    ) -> Stepped:
+        """Trains on batches that are on the model's device, after `step` steps and `epoch` passes.
+
+        Args:
+            batches: of one update.
+            step, epoch: for the schedules.
+            seed: called with the number of each batch before the towers compute it.
+        """
         rates = self.optimizers.begin(step, epoch)
-        _, logits = self.model(batch)
+        if len(batches) == 1 and not self.optimizers.scaling:
+            seed(0)
+            loss, weight, mean = self._losses(batches[0])
+            mean.backward()
+            finite = True
+        else:
+            loss, weight, finite = self._apart(batches, seed)
+        if self.clip is not None and finite:
+            self.clip(self.dense)
+        self.optimizers.end(finite)
+        return Stepped(rates, loss.detach(), weight.detach())
+
+    def _losses(self, batch: Batch, *looked_up: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(sum of the weighted losses, sum of the weights, their quotient)."""
+        _, logits = self.model(batch, *looked_up)
         loss, weight = self.objective.loss(logits, batch)
         # An empty batch has loss 0 and weight 0: 0 and not NaN.
-        (loss / weight.clamp(min=1e-12)).backward()
-        if self.clip is not None:
-            self.clip(self.dense)
-        self.optimizers.end()
-        return Stepped(rates, loss.detach(), weight.detach())
+        return loss, weight, loss / weight.clamp(min=1e-12)
+
+    def _apart(self, batches: Sequence[Batch], seed: Callable[[int], object]) -> tuple[Tensor, Tensor, bool]:
+        """The backward pass in two: through the towers batch for batch, then once through the tables.
+
+        Returns:
+            sums of losses and of weights, and whether the gradients were finite and the tables updated.
+        """
+        scaling = self.optimizers.scaling
+        vectors = [list(found.items()) for found in self.model.module.embeddings.look_up(batches)]
+        cut = [
+            {name: vector.detach().requires_grad_(vector.requires_grad) for name, vector in found}
+            for found in vectors
+        ]
+        sums = []
+        for i, (batch, looked_up) in enumerate(zip(batches, cut, strict=True)):
+            seed(i)
+            # Gradients are averaged over the ranks once, with those of the last batch.
+            with nullcontext() if i == len(batches) - 1 or self.replicas is None else self.replicas.no_sync():
+                loss, weight, mean = self._losses(batch, looked_up)
+                mean = mean / len(batches)
+                (scaling.scale(mean) if scaling else mean).backward()
+            sums.append(torch.stack([loss.detach(), weight.detach()]))
+        outputs, gradients = [], []
+        for found, looked_up in zip(vectors, cut, strict=True):
+            for name, vector in found:
+                if vector.requires_grad:
+                    # Every rank must take part in the backward pass of every collection.
+                    leaf = looked_up[name]
+                    outputs.append(vector)
+                    gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+        finite = scaling.unscale(gradients) if scaling else True
+        if outputs and finite:
+            torch.autograd.backward(outputs, gradients)
+        loss, weight = torch.stack(sums).sum(dim=0)
+        return loss, weight, finite
 
 
 def clip_norm(largest: float, kind: float) -> Clip:
