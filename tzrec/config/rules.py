@@ -192,6 +192,21 @@ def moving_average(message: Any) -> list[Mistake]:
     return [Mistake(f"{name}.use_dense_ema", what) for name in asking]
 
 
+def manual_steps(message: Any) -> list[Mistake]:
+    """As many rates as places where they begin, which ascend."""
+    mistakes = []
+    for one in all_set(message.train_config, "train_config"):
+        if one.field.name != "manual_step_learning_rate":
+            continue
+        sizes, rates = list(one.value.schedule_sizes), list(one.value.learning_rates)
+        if len(sizes) != len(rates):
+            what = f"{len(sizes)} schedule_sizes and {len(rates)} learning_rates; give one rate for each size"
+            mistakes.append(Mistake(one.path, what))
+        if not all(a < b for a, b in pairwise(sizes)):
+            mistakes.append(Mistake(f"{one.path}.schedule_sizes", "schedule_sizes must ascend, none twice"))
+    return mistakes
+
+
 def loss_scaling(message: Any) -> list[Mistake]:
     """Scaling is for FP16; its scale grows by more than 1 and shrinks by less."""
     train = message.train_config
@@ -225,6 +240,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     part_optimizers,
     moving_average,
     loss_scaling,
+    manual_steps,
 )
 
 

@@ -1,12 +1,10 @@
 """One update of training: forward, backward, clipped gradients, new parameters."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
@@ -54,8 +52,6 @@ class Stepper:
         clip: Clip | None = None,
     ) -> None:
         self.model, self.optimizers, self.objective, self.clip = model, optimizers, objective, clip
-        # The wrapper that averages dense gradients over the ranks; it stands around all others.
-        self.replicas = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
         self.dense = [parameter for _, parameter in in_backward_optimizer_filter(model.named_parameters())]
 
     def __call__(
@@ -71,7 +67,7 @@ class Stepper:
         rates = self.optimizers.begin(step, epoch)
         if len(batches) == 1 and not self.optimizers.scaling:
             seed(0)
-            loss, weight, mean = self._losses(batches[0])
+            loss, weight, mean = self._losses(self.model, batches[0])
             mean.backward()
             finite = True
         else:
@@ -81,9 +77,11 @@ class Stepper:
         self.optimizers.end(finite)
         return Stepped(rates, loss.detach(), weight.detach())
 
-    def _losses(self, batch: Batch, *looked_up: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(
+        self, model: nn.Module, batch: Batch, *looked_up: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(sum of the weighted losses, sum of the weights, their quotient)."""
-        _, logits = self.model(batch, *looked_up)
+        _, logits = model(batch, *looked_up)
         loss, weight = self.objective.loss(logits, batch)
         # An empty batch has loss 0 and weight 0: 0 and not NaN.
         return loss, weight, loss / weight.clamp(min=1e-12)
@@ -103,11 +101,12 @@ class Stepper:
         sums = []
         for i, (batch, looked_up) in enumerate(zip(batches, cut, strict=True)):
             seed(i)
-            # Gradients are averaged over the ranks once, with those of the last batch.
-            with nullcontext() if i == len(batches) - 1 or self.replicas is None else self.replicas.no_sync():
-                loss, weight, mean = self._losses(batch, looked_up)
-                mean = mean / len(batches)
-                (scaling.scale(mean) if scaling else mean).backward()
+            # The wrapper averages gradients over the ranks: once, when those of all batches are there.
+            # Not `no_sync`, which fails in the first update: TorchRec makes the wrapper static.
+            model = self.model if i == len(batches) - 1 else self.model.module
+            loss, weight, mean = self._losses(model, batch, looked_up)
+            mean = mean / len(batches)
+            (scaling.scale(mean) if scaling else mean).backward()
             sums.append(torch.stack([loss.detach(), weight.detach()]))
         outputs, gradients = [], []
         for found, looked_up in zip(vectors, cut, strict=True):
