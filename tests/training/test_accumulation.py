@@ -145,7 +145,8 @@ def test_joined_ids_are_those_of_each_row(data: st.DataObject) -> None:
 def test_going_on_between_two_updates(tmp_path: Path) -> None:
     """On two ranks, with dropout and an average: as a run that was never stopped, to the bit.
 
-    30 rows short of whole batches: 8 steps a pass on each rank, so updates of 3, 3 and 2 batches.
+    The stop is in the second pass, where the whole run saves too: saving averages the statistics of
+    batch normalisation over the ranks, which rounds them. 8 steps a pass on each rank, so updates of 3, 3 and 2 batches.
     """
     edits = {
         "train_config.gradient_accumulation_steps": 3,
@@ -155,7 +156,7 @@ def test_going_on_between_two_updates(tmp_path: Path) -> None:
         "model_config.dssm.user_tower.mlp": "{ hidden_units: [16] use_bn: true dropout_ratio: 0.3 }",
     }
     whole, halved = make_small(tmp_path / "whole", rows=1570), make_small(tmp_path / "halved", rows=1570)
-    for small, ends in ((whole, [16]), (halved, [8, 16])):
+    for small, ends in ((whole, [16]), (halved, [11, 16])):
         for end in ends:
             words = (
                 "--continue_train",

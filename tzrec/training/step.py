@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
@@ -101,13 +102,13 @@ class Stepper:
         sums = []
         for i, (batch, looked_up) in enumerate(zip(batches, cut, strict=True)):
             seed(i)
-            # The wrapper averages gradients over the ranks: once, when those of all batches are there.
-            # Not `no_sync`, which fails in the first update: TorchRec makes the wrapper static.
-            model = self.model if i == len(batches) - 1 else self.model.module
-            loss, weight, mean = self._losses(model, batch, looked_up)
+            # Past the wrapper that averages gradients: TorchRec makes it static, and such a one counts
+            # backward passes, fails within `no_sync` and averages nothing after passes without it.
+            loss, weight, mean = self._losses(self.model.module, batch, looked_up)
             mean = mean / len(batches)
             (scaling.scale(mean) if scaling else mean).backward()
             sums.append(torch.stack([loss.detach(), weight.detach()]))
+        average_gradients(self.dense)
         outputs, gradients = [], []
         for found, looked_up in zip(vectors, cut, strict=True):
             for name, vector in found:
@@ -121,6 +122,20 @@ class Stepper:
             torch.autograd.backward(outputs, gradients)
         loss, weight = torch.stack(sums).sum(dim=0)
         return loss, weight, finite
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Gives every rank the mean of all ranks' gradients; a missing one counts as zero. Collective."""
+    size = dist.get_world_size()
+    if size == 1 or not parameters:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    joint = nn.utils.parameters_to_vector(gradients)
+    dist.all_reduce(joint)
+    nn.utils.vector_to_parameters(joint / size, gradients)
 
 
 def clip_norm(largest: float, kind: float) -> Clip:
