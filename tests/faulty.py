@@ -19,9 +19,9 @@ from tzrec.training.loop import Trainer
 
 def with_fault(rank: int, step: int, do: str) -> None:
     """Makes the fault part of `Trainer`."""
-    world, whole_step = World.from_environment(), Trainer._step
+    world, whole_update = World.from_environment(), Trainer._update
 
-    def faulty_step(trainer: Trainer, batch) -> None:
+    def faulty_update(trainer: Trainer, group) -> None:
         if (world.rank, trainer.position.step + 1, world.restarts) == (rank, step, 0):
             trainer.saver.finish()  # What was saved before the fault is a matter of the test.
             if do == "hang":
@@ -34,9 +34,9 @@ def with_fault(rank: int, step: int, do: str) -> None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
             else:
                 os.kill(os.getpid(), signal.Signals[do])
-        whole_step(trainer, batch)
+        whole_update(trainer, group)
 
-    Trainer._step = faulty_step
+    Trainer._update = faulty_update
 
 
 if __name__ == "__main__":

@@ -158,3 +158,20 @@ def test_training_with_two_processes(root: Path) -> None:
     assert {name.split("table_")[1] for name in half} == {"half_emb.weight", "half_likes_emb.weight"}
     suffixed = {name.split("table_")[1] for name in tables if "_q" in name}
     assert suffixed == {"shared_q.weight"}
+
+
+def test_one_lookup_of_several_batches_finds_what_each_finds(root: Path) -> None:
+    """Of every kind of collection, with a batch of fewer rows among them."""
+    pipeline = prepare(str(root / "pipeline.config")).message
+    pipeline.data_config.batch_size = ROWS // 3
+    towers = tower_features(pipeline, build_features(pipeline.feature_configs, pipeline.data_config))
+    model = build_model(pipeline, towers, table_device="cpu")
+    loader = build_loader(pipeline.data_config, towers.layout, World(), pipeline.train_input_path)
+    batches = list(loader.batches())
+    assert len({batch.rows for batch in batches}) > 1
+    for batch, found in zip(batches, model.embeddings.look_up(batches), strict=True):
+        (alone,) = model.embeddings.look_up([batch])
+        assert found.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(found[name], value)
+            assert found[name].requires_grad == value.requires_grad

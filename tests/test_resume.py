@@ -18,8 +18,8 @@ NOISY = {
 }
 
 
-def weights(small: Small, step: int) -> dict[str, torch.Tensor]:
-    pipeline = prepare(str(small.model / "pipeline.config")).message
+def weights(small: Small, step: int, edits: dict | None = None) -> dict[str, torch.Tensor]:
+    pipeline = prepare(str(small.model / "pipeline.config"), edits=json.dumps(edits or {})).message
     return load_model(pipeline, path_of(small.model, step)).state_dict()
 
 

@@ -10,7 +10,7 @@ Runs as plain `python -m tzrec.eval` too.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tzrec.config import check_sparse_optimizer, prepare
+from tzrec.config import check_device, prepare
 from tzrec.datasets.files import expand
 from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
@@ -38,10 +38,11 @@ def main(argv: Sequence[str]) -> None:
     from tzrec.training import checkpoint
     from tzrec.training.build import Session
     from tzrec.training.evaluate import evaluate, show_metrics
-    from tzrec.training.loop import append_line, restore
+    from tzrec.training.loop import append_line
     from tzrec.training.sharding import choose_device
+    from tzrec.training.state import dense_parameters, load_average, restore
 
-    check_sparse_optimizer(loaded, choose_device(world).type)
+    check_device(loaded, choose_device(world).type)
     folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(
@@ -52,8 +53,10 @@ def main(argv: Sequence[str]) -> None:
         evaluation=True,
         in_batch=in_batch_options(pipeline),
     )
-    step = restore(folder, session.model, None).position.step
+    step = restore(folder, session.model, None)[0].position.step
     settings = pipeline.eval_config
+    if settings.use_dense_ema:
+        load_average(folder, dense_parameters(session.model))
     metrics = evaluate(
         session.model,
         loader,

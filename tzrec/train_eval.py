@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tzrec.config import Loaded, check_sparse_optimizer, prepare, to_text
+from tzrec.config import Loaded, check_device, prepare, to_text
 from tzrec.datasets.files import expand
 from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
@@ -90,14 +90,15 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     from tzrec.training import checkpoint
     from tzrec.training.build import Session, build_plan
     from tzrec.training.fine_tune import begin_from, read_param_map
-    from tzrec.training.loop import Trainer, restore, take_over
+    from tzrec.training.loop import Trainer
     from tzrec.training.placement import describe_plan, show_plan
     from tzrec.training.sharding import choose_device
+    from tzrec.training.state import restore, take_over
     from tzrec.training.step import Stepper
 
     started = time.perf_counter()
     pipeline = loaded.message
-    check_sparse_optimizer(loaded, choose_device(world).type)
+    check_device(loaded, choose_device(world).type)
     model_dir = Path(pipeline.model_dir)
     newest = checkpoint.newest(model_dir)
     if newest and not continue_train and not world.restarts:
@@ -121,11 +122,14 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     position = checkpoint.Position()
     optimizers = session.optimizers if restore_optimizer else None
     if newest:
-        position, note = take_over(batches, restore(newest, session.model, optimizers))
-        say(world, f"going on from {newest} at step {position.step}{note}")
+        facts, began = restore(newest, session.model, optimizers)
+        position, note = take_over(batches, facts)
+        say(world, f"going on from {newest} at step {position.step}{note}{began}")
     elif fine_tuned:
         note = begin_from(fine_tuned, session.model, optimizers, names)
         say(world, f"beginning with the parameters of {fine_tuned}{note}")
+    if session.optimizers.average and (fine_tuned or not restore_optimizer):
+        session.optimizers.average.begin()
     if world.is_first:
         model_dir.mkdir(parents=True, exist_ok=True)
         checkpoint.replace_text(model_dir / "pipeline.config", to_text(pipeline))

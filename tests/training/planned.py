@@ -28,9 +28,10 @@ from tzrec.runtime.processes import gather
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
 from tzrec.training.checkpoint import Facts, Position
-from tzrec.training.loop import check_replicas, restore, state_of
+from tzrec.training.loop import check_replicas
 from tzrec.training.placement import describe_plan, show_plan
 from tzrec.training.saving import Saver
+from tzrec.training.state import restore, state_of
 from tzrec.training.step import Stepper
 
 
@@ -127,7 +128,7 @@ def work(job: Job, world: World) -> None:
         equal = [1 / world.size] * world.size
         shares = job.shares[min(step, len(job.shares) - 1)] if job.shares else equal
         begin, end = (round(batch.rows * sum(shares[:rank])) for rank in (world.rank, world.rank + 1))
-        done = stepper(share_of(batch, layout, begin, end), step, 0)
+        done = stepper([share_of(batch, layout, begin, end)], step, 0)
         parts = gather(world, (float(done.loss), float(done.weight)))
         losses.append(sum(loss for loss, _ in parts) / sum(weight for _, weight in parts))
     check_replicas(session.model, world)

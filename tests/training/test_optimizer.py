@@ -15,9 +15,9 @@ from tzrec.runtime.processes import leave_group
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
 from tzrec.training.checkpoint import Facts, path_of
-from tzrec.training.loop import restore, state_of
 from tzrec.training.optimizer import build_dense, build_parts, divide
 from tzrec.training.saving import Saver
+from tzrec.training.state import restore, state_of
 from tzrec.training.step import Stepper
 
 
@@ -44,7 +44,7 @@ def steps(pipeline, count: int = 2) -> tuple[Session, dict[str, torch.Tensor], d
     stepper = Stepper(session.model, session.optimizers, session.objective, session.clip)
     before = parameters()
     for step, batch in enumerate(loader.batches(stop=count)):
-        stepper(batch, step, 0)
+        stepper([batch], step, 0)
     return session, before, parameters()
 
 

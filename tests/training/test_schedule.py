@@ -33,6 +33,30 @@ def test_manual_step() -> None:
     assert rates(text % "warmup: true", [0, 2]) == pytest.approx([0.1, 0.08])
 
 
+def test_manual_step_by_epoch() -> None:
+    text = "manual_step_learning_rate { schedule_sizes: [2, 3] learning_rates: [0.05, 0.01] by_epoch: true }"
+    assert rates(text, [0, 1, 2, 3], epoch=True) == pytest.approx([0.1, 0.1, 0.05, 0.01])
+    assert rates(text, [0, 2, 3]) == pytest.approx([0.1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # From 0.02 to 0.1 over 4; then the curve from its beginning: half way at 4 + 5.
+        ("cosine_annealing_learning_rate { T_max: 10 min_learning_rate: 0.02 %s }", [0.02, 0.06, 0.1, 0.06]),
+        # A period of 5, twice, then at its beginning.
+        (
+            "cosine_annealing_warm_restarts_learning_rate { T_0: 5 T_mult: 1 min_learning_rate: 0.02 %s }",
+            [0.02, 0.06, 0.1, 0.1],
+        ),
+    ],
+)
+@pytest.mark.parametrize("epoch", [False, True])
+def test_cosines_warm_up_and_count_passes(text: str, expected: list[float], epoch: bool) -> None:
+    more = "warmup_size: 4 warmup_learning_rate: 0.02" + (" by_epoch: true" if epoch else "")
+    assert rates(text % more, [0, 2, 4, 9], epoch) == pytest.approx(expected)
+
+
 def test_cosine() -> None:
     text = "cosine_annealing_learning_rate { T_max: 10 min_learning_rate: 0.02 }"
     assert rates(text, [0, 5, 10, 50]) == pytest.approx([0.1, 0.06, 0.02, 0.02])

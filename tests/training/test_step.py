@@ -82,7 +82,7 @@ def test_training_in_either_precision(tmp_path: Path, precision: str) -> None:
         loader = build_loader(pipeline.data_config, session.towers.layout, World(), pipeline.train_input_path)
         losses = []
         for step, batch in enumerate(loader.batches()):
-            done = stepper(batch, step, 0)
+            done = stepper([batch], step, 0)
             losses.append((done.loss / done.weight).item())
     finally:
         leave_group()

@@ -3,14 +3,14 @@
 from tzrec.config.edit import apply_edits
 from tzrec.config.load import Loaded, load_pipeline, to_text
 from tzrec.config.prepare import prepare
-from tzrec.config.supported import check_sparse_optimizer
+from tzrec.config.supported import check_device
 from tzrec.config.validate import check_required, validate
 
 __all__ = [
     "Loaded",
     "apply_edits",
+    "check_device",
     "check_required",
-    "check_sparse_optimizer",
     "load_pipeline",
     "prepare",
     "to_text",

@@ -44,6 +44,8 @@ _POSITIVE = frozenset(
         "T_mult",
         "max_gradient",
         "norm_type",
+        "init_scale",
+        "growth_interval",
     }
 )
 
@@ -60,6 +62,8 @@ def ranges(message: Any) -> list[Mistake]:
             mistakes.append(Mistake(one.path, "output_dim must not be negative; 0 leaves out the last layer"))
         if name in ("label_smoothing", "dropout_ratio") and not all(0 <= v < 1 for v in values):
             mistakes.append(Mistake(one.path, f"{name} must be at least 0 and less than 1"))
+        if name == "decay" and not 0 <= one.value < 1:
+            mistakes.append(Mistake(one.path, "decay must be at least 0 and less than 1"))
         allowed = _WORDS.get(name, ())
         if allowed and one.value not in allowed:
             listed = ", ".join(f'"{word}"' for word in allowed)
@@ -179,6 +183,49 @@ def part_optimizers(message: Any) -> list[Mistake]:
     return mistakes
 
 
+def moving_average(message: Any) -> list[Mistake]:
+    """Who asks for the average of the dense parameters must have it made."""
+    if message.train_config.dense_optimizer.HasField("ema"):
+        return []
+    what = "use_dense_ema wants an average: give train_config.dense_optimizer an ema { decay: 0.999 }"
+    asking = [name for name in ("eval_config", "export_config") if getattr(message, name).use_dense_ema]
+    return [Mistake(f"{name}.use_dense_ema", what) for name in asking]
+
+
+def manual_steps(message: Any) -> list[Mistake]:
+    """As many rates as places where they begin, which ascend."""
+    mistakes = []
+    for one in all_set(message.train_config, "train_config"):
+        if one.field.name != "manual_step_learning_rate":
+            continue
+        sizes, rates = list(one.value.schedule_sizes), list(one.value.learning_rates)
+        if len(sizes) != len(rates):
+            what = f"{len(sizes)} schedule_sizes and {len(rates)} learning_rates; give one rate for each size"
+            mistakes.append(Mistake(one.path, what))
+        if not all(a < b for a, b in pairwise(sizes)):
+            mistakes.append(Mistake(f"{one.path}.schedule_sizes", "schedule_sizes must ascend, none twice"))
+    return mistakes
+
+
+def loss_scaling(message: Any) -> list[Mistake]:
+    """Scaling is for FP16; its scale grows by more than 1 and shrinks by less."""
+    train = message.train_config
+    if not train.HasField("grad_scaler"):
+        return []
+    mistakes = []
+    if train.mixed_precision != "FP16":
+        what = 'grad_scaler is for mixed_precision: "FP16"; leave it out here'
+        mistakes.append(Mistake("train_config.grad_scaler", what))
+    if not train.grad_scaler.growth_factor > 1:
+        mistakes.append(
+            Mistake("train_config.grad_scaler.growth_factor", "growth_factor must be greater than 1")
+        )
+    if not 0 < train.grad_scaler.backoff_factor < 1:
+        what = "backoff_factor must be greater than 0 and less than 1"
+        mistakes.append(Mistake("train_config.grad_scaler.backoff_factor", what))
+    return mistakes
+
+
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
     fine_tuning,
@@ -192,6 +239,9 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     best_checkpoint,
     negatives,
     part_optimizers,
+    moving_average,
+    loss_scaling,
+    manual_steps,
 )
 
 

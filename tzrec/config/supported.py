@@ -45,13 +45,11 @@ BUILT: dict[str, dict[str, Only | None]] = {
         "sparse_optimizer dense_optimizer num_steps num_epochs save_checkpoints_steps "
         "save_checkpoints_epochs fine_tune_checkpoint fine_tune_ckpt_param_map log_step_count_steps "
         "is_profiling use_tensorboard "
-        "keep_checkpoint_max global_embedding_constraints "
-        "cudnn_allow_tf32 cuda_matmul_allow_tf32 grad_clipping",
+        "keep_checkpoint_max global_embedding_constraints cudnn_allow_tf32 cuda_matmul_allow_tf32 "
+        "grad_clipping mixed_precision grad_scaler gradient_accumulation_steps",
         tensorboard_summaries=only(
             "loss", "learning_rate", "parameter", "gradient", "gradient_norm", "global_gradient_norm"
         ),
-        gradient_accumulation_steps=only(0, 1),
-        mixed_precision=only("", "BF16"),
     ),
     "SparseOptimizer": built(
         "sgd_optimizer adagrad_optimizer rowwise_adagrad_optimizer adam_optimizer lars_sgd_optimizer "
@@ -62,13 +60,13 @@ BUILT: dict[str, dict[str, Only | None]] = {
     "DenseOptimizer": built(
         "sgd_optimizer adagrad_optimizer adam_optimizer adamw_optimizer adadelta_optimizer rmsprop_optimizer "
         "constant_learning_rate exponential_decay_learning_rate manual_step_learning_rate "
-        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate part_optimizers"
+        "cosine_annealing_learning_rate cosine_annealing_warm_restarts_learning_rate part_optimizers ema"
     ),
-    "EvalConfig": built("num_steps log_step_count_steps"),
+    "EvalConfig": built("num_steps log_step_count_steps use_dense_ema"),
     "ExportConfig": built(
-        "best_exporter_metric metric_larger_is_better cudnn_allow_tf32 cuda_matmul_allow_tf32",
+        "best_exporter_metric metric_larger_is_better cudnn_allow_tf32 cuda_matmul_allow_tf32 "
+        "mixed_precision use_dense_ema",
         exporter_type=only("latest", "best"),
-        mixed_precision=only(""),
     ),
     "DataConfig": built(
         "batch_size fg_mode fg_encoded fg_encoded_multival_sep label_fields num_workers pin_memory "
@@ -182,19 +180,25 @@ def without_meaning(message: Any) -> list[Mistake]:
     ]
 
 
-def check_sparse_optimizer(loaded: Loaded, device: str) -> None:
-    """Whether the optimizer of the embedding tables exists on a device.
+def check_device(loaded: Loaded, device: str) -> None:
+    """Whether the optimizer of the embedding tables and the precision of training exist on a device.
 
     Args:
         loaded: a validated configuration.
         device: such as "cpu" or "cuda:0".
 
     Raises:
-        UserError: it runs on CUDA only and `device` is another one.
+        UserError: one runs on CUDA only and `device` is another.
     """
+    if device.startswith("cuda"):
+        return
+    if loaded.message.train_config.mixed_precision == "FP16":
+        where = loaded.where("train_config.mixed_precision")
+        what = f'"FP16" is for CUDA only, this run is on {device}; there take "BF16"'
+        raise together(loaded.path, [f"{where}: mixed_precision: {what}"])
     sparse = loaded.message.train_config.sparse_optimizer
     name = sparse.WhichOneof("optimizer")
-    if name in _SPARSE_ON_CUDA_ONLY and not device.startswith("cuda"):
+    if name in _SPARSE_ON_CUDA_ONLY:
         where = loaded.where(f"train_config.sparse_optimizer.{name}")
         everywhere = [
             f for f in _members(sparse.DESCRIPTOR.fields_by_name[name]) if f not in _SPARSE_ON_CUDA_ONLY

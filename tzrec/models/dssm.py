@@ -46,9 +46,14 @@ class DSSM(nn.Module):
         self.temperature = temperature
         self.in_batch_negative = in_batch_negative
 
-    def forward(self, batch: Batch) -> tuple[Vectors, Logits]:
-        """Vectors and scores of a batch."""
-        user_BF, item_MF = self.embeddings(batch)
+    def forward(self, batch: Batch, looked_up: dict[str, Tensor] | None = None) -> tuple[Vectors, Logits]:
+        """Vectors and scores of a batch.
+
+        Args:
+            batch: with its candidates.
+            looked_up: what `embeddings.look_up` has found for it; None looks up here.
+        """
+        user_BF, item_MF = self.embeddings(batch, looked_up)
         vectors = Vectors(self.user_tower(user_BF), self.item_tower(item_MF))
         logits = candidate_logits(
             vectors.user, vectors.item, batch.candidates, self.temperature, self.in_batch_negative

@@ -118,37 +118,58 @@ class TwoSidedEmbedding(nn.Module):
         self.user, self.item = GroupInput(user), GroupInput(item)
         self.widen: Widen | None = None
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(float32 [B, F_user], float32 [M, F_item])."""
-        vectors = dict(batch.dense)
+    def look_up(self, batches: Sequence[Batch]) -> list[dict[str, Tensor]]:
+        """What the tables have for some batches, in one lookup of each collection.
+
+        The fused optimizers update in the backward pass of a lookup, so one lookup is one update.
+
+        Returns:
+            for each batch, by the name of the lookup: float32 [B or M, D] where it is pooled, else
+            [V, D], a vector for every id.
+        """
         # Waiting for one collection only after all were started overlaps their communication.
         waiting = {}
-        wide = self.widen(batch.rows, batch.item_rows) if self.widen else (batch.rows, batch.item_rows)
+        wide = sum(batch.rows for batch in batches), sum(batch.item_rows for batch in batches)
+        if self.widen:
+            wide = self.widen(*wide)
         for place, tables in self.tables.items():
-            rows = rows_in(place, batch.rows, batch.item_rows)
-            ids = keyed(
-                self.keys[place],
-                batch.ids[place],
-                rows,
-                rows_in(place, *wide) if place in POOLED else rows,
-            )
+            rows = [rows_in(place, batch.rows, batch.item_rows) for batch in batches]
+            ids, counts = joined([batch.ids[place] for batch in batches], rows, len(self.keys[place]))
+            most = rows_in(place, *wide) if place in POOLED else sum(rows)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not place.startswith(FROZEN)):
-                waiting[place] = tables(ids)
-        for place, found in waiting.items():
-            if place in POOLED:
-                rows = rows_in(place, batch.rows, batch.item_rows)
-                lengths_KR = batch.ids[place].lengths.view(len(self.keys[place]), rows)
-                of = found.to_dict()
-                for lookup, counts in zip(self.layout.lookups[place], lengths_KR, strict=True):
-                    vector = of[lookup.name][:rows].float()
+                found = tables(keyed(self.keys[place], ids, sum(rows), most))
+            waiting[place] = found, ids, rows, counts
+        vectors: list[dict[str, Tensor]] = [{} for _ in batches]
+        for place, (found, ids, rows, counts) in waiting.items():
+            of_all = found.to_dict() if place in POOLED else found
+            for number, lookup in enumerate(self.layout.lookups[place]):
+                if place in POOLED:
+                    whole = of_all[lookup.name][: sum(rows)].float()
                     if place != WEIGHTED and lookup.feature.pooling == "mean":
-                        vector = vector / counts.clamp(min=1).unsqueeze(1)
-                    vectors[lookup.name] = vector
-                continue
-            for lookup in self.layout.lookups[place]:
+                        own = ids.lengths.view(len(self.keys[place]), -1)[number]
+                        whole = whole / own.clamp(min=1).unsqueeze(1)
+                    sizes = rows
+                else:
+                    whole = of_all[lookup.name].values().float()
+                    sizes = [count[number] for count in counts] or [len(whole)]
+                for one, part in zip(vectors, whole.split(sizes), strict=True):
+                    one[lookup.name] = part
+        return vectors
+
+    def forward(self, batch: Batch, looked_up: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(float32 [B, F_user], float32 [M, F_item]).
+
+        Args:
+            batch: ids and numbers.
+            looked_up: what `look_up` has found for it; None looks up here.
+        """
+        found = self.look_up([batch])[0] if looked_up is None else looked_up
+        vectors = {**batch.dense, **found}
+        for place, lookups in self.layout.lookups.items():
+            for lookup in () if place in POOLED else lookups:
                 name = lookup.feature.name
                 vectors[lookup.name] = pooled(
-                    found[lookup.name].values().float(),
+                    found[lookup.name],
                     batch.segments[name],
                     batch.id_weights.get(name),
                     lookup.feature.pooling == "mean",
@@ -192,6 +213,35 @@ def pooled(vectors_VD: Tensor, segments: Tensor, weights_V: Tensor | None, mean:
     owners = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     total = vectors_VD.new_zeros(len(counts), vectors_VD.shape[1]).index_add(0, owners, vectors_VD)
     return total / counts.clamp(min=1).unsqueeze(1) if mean else total
+
+
+def joined(parts: Sequence[Jagged], rows: Sequence[int], keys: int) -> tuple[Jagged, list[list[int]]]:
+    """The ids of several batches as those of one, whose rows are theirs one after the other.
+
+    Args:
+        parts: ids of the same features.
+        rows: of each part.
+        keys: count of the features.
+
+    Returns:
+        all ids, and for each part the ids of each feature; no counts for one part, whose copy from
+        a GPU would be waited for.
+    """
+    if len(parts) == 1:
+        return parts[0], []
+    by_key = [part.lengths.view(keys, count) for part, count in zip(parts, rows, strict=True)]
+    counts = [lengths.sum(dim=1).tolist() for lengths in by_key]
+
+    def interleaved(tensors: Sequence[Tensor]) -> Tensor:
+        pieces = [tensor.split(count) for tensor, count in zip(tensors, counts, strict=True)]
+        return torch.cat([piece[key] for key in range(keys) for piece in pieces])
+
+    weights = [part.weights for part in parts if part.weights is not None]
+    return Jagged(
+        interleaved([part.values for part in parts]),
+        torch.cat(by_key, dim=1).reshape(-1),
+        interleaved(weights) if weights else None,
+    ), counts
 
 
 def keyed(keys: list[str], ids: Jagged, rows: int, wide: int) -> KeyedJaggedTensor:

@@ -119,3 +119,33 @@ class Tower(nn.Module):
         if self.mlp is not None:
             x_RF = self.mlp(x_RF)
         return x_RF if self.output is None else self.output(x_RF)
+
+
+class LinearIn(nn.Module):
+    """A linear layer that computes in another precision: float32 in and out.
+
+    Unlike autocast it can be traced, and its parameters are held in that precision.
+
+    Args:
+        linear: with its parameters, which are copied.
+        precision: such as torch.bfloat16.
+    """
+
+    def __init__(self, linear: nn.Linear, precision: torch.dtype) -> None:
+        super().__init__()
+        self.precision = precision
+        self.weight = nn.Parameter(linear.weight.detach().to(precision))
+        self.bias = nn.Parameter(linear.bias.detach().to(precision)) if linear.bias is not None else None
+
+    def forward(self, x_RF: Tensor) -> Tensor:
+        """float32 [R, F] -> float32 [R, D]."""
+        return nn.functional.linear(x_RF.to(self.precision), self.weight, self.bias).float()
+
+
+def use_precision(module: nn.Module, precision: torch.dtype) -> None:
+    """Replaces the linear layers inside a module by such as compute in this precision."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Linear):
+            setattr(module, name, LinearIn(child, precision))
+        else:
+            use_precision(child, precision)

@@ -49,7 +49,8 @@ def write_bundle(
     (folder / CONFIG).write_text(to_text(pipeline), encoding="utf-8")
     names = [feature.name for feature in in_order(tower.features)]
     (folder / FEATURES).write_text(json.dumps(describe(pipeline, names), indent=2, ensure_ascii=False))
-    facts = {"format": "torchscript", "precision": "fp32", "quantized": False, "outputs": [tower.output]}
+    precision = pipeline.export_config.mixed_precision.lower() or "fp32"
+    facts = {"format": "torchscript", "precision": precision, "quantized": False, "outputs": [tower.output]}
     (folder / ACCELERATION).write_text(json.dumps(facts, indent=2))
     for asset in assets:
         shutil.copy2(asset, folder / asset.name)

@@ -14,10 +14,12 @@ from tzrec.models.build import build_model, tower_features
 from tzrec.models.dssm import DSSM
 from tzrec.modules.embedding import module_name
 from tzrec.modules.group import GroupInput
-from tzrec.modules.mlp import Tower
+from tzrec.modules.mlp import Tower, use_precision
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.serving.tower import ServingTower
+from tzrec.training.build import PRECISION
 from tzrec.training.checkpoint import load
+from tzrec.training.state import load_average
 
 
 def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
@@ -32,7 +34,12 @@ def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
     model.to_empty(device=torch.device("cpu"))
     state = model.state_dict()
     load(checkpoint, {"model": state}, alone=True)
+    if pipeline.export_config.use_dense_ema:
+        load_average(checkpoint, state, alone=True)
     model.load_state_dict(state)
+    if precision := PRECISION[pipeline.export_config.mixed_precision]:
+        for tower in (model.user_tower, model.item_tower):
+            use_precision(tower, precision)
     return model.eval()
 
 

@@ -10,7 +10,7 @@ from tzrec.features.build import build_features, read_limits
 from tzrec.features.feature import Feature
 from tzrec.models.build import TwoTowers, build_model, tower_features
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
-from tzrec.protos.train_pb2 import GradClipping
+from tzrec.protos.train_pb2 import GradClipping, TrainConfig
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.memory import keep_freed_memory
 from tzrec.runtime.world import World, compute_threads
@@ -23,7 +23,7 @@ from tzrec.training.sharding import choose_device, join, prepare_tables, shard
 from tzrec.training.step import Clip, clip_norm, clip_value, use_exact_onednn
 
 # What the dense layers compute in, by train_config.mixed_precision; parameters stay float32.
-PRECISION = {"": None, "BF16": torch.bfloat16}
+PRECISION = {"": None, "BF16": torch.bfloat16, "FP16": torch.float16}
 
 
 @dataclass
@@ -78,6 +78,8 @@ class Session:
             sharded,
             build_schedule(train.sparse_optimizer),
             build_parts(train.dense_optimizer),
+            train.dense_optimizer.ema.decay if train.dense_optimizer.HasField("ema") else None,
+            build_scaler(train, device),
         )
         return cls(
             world,
@@ -89,6 +91,16 @@ class Session:
             build_objective(pipeline),
             build_clip(train.grad_clipping),
         )
+
+
+def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler | None:
+    """The scaling of the loss for FP16 layers, with the defaults of `grad_scaler` where it is not set."""
+    if config.mixed_precision != "FP16":
+        return None
+    scaler = config.grad_scaler
+    return torch.amp.GradScaler(
+        device.type, scaler.init_scale, scaler.growth_factor, scaler.backoff_factor, scaler.growth_interval
+    )
 
 
 def build_clip(config: GradClipping) -> Clip | None:
@@ -141,4 +153,6 @@ def build_plan(pipeline: EasyRecConfig) -> Plan:
         tensorboard=train.use_tensorboard,
         summaries=tuple(train.tensorboard_summaries) or ("loss", "learning_rate"),
         profile=train.is_profiling,
+        accumulated=max(train.gradient_accumulation_steps, 1),
+        average=evaluation.use_dense_ema,
     )

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torchrec.distributed.model_parallel import DistributedModelParallel
 
 from tzrec.runtime.errors import UserError, nearest
 from tzrec.training import checkpoint
-from tzrec.training.loop import state_of
 from tzrec.training.optimizer import Optimizers
+from tzrec.training.state import names_in, state_of
 
 
 def read_param_map(path: str) -> dict[str, str]:
@@ -59,8 +58,7 @@ def begin_from(
     Raises:
         UserError: names that are not there, other shapes, or nothing in common.
     """
-    reader = dcp.FileSystemReader(folder)
-    held = {key: tuple(getattr(what, "size", ())) for key, what in _held(reader).items()}
+    held = {key: tuple(getattr(what, "size", ())) for key, what in names_in(folder).items()}
     tensors = state_of(model, optimizers)
     present = [key.removeprefix("model.") for key in held if key.startswith("model.")]
     _check_names(folder, names, list(tensors["model"]), present)
@@ -95,10 +93,6 @@ def begin_from(
             checkpoint.load(folder, {"optimizer": known})
         optimizers.combined.load_state_dict(tensors["optimizer"])
     return f"; not there, so begun anew: {', '.join(anew)}" if anew else ""
-
-
-def _held(reader: dcp.FileSystemReader) -> dict[str, Any]:
-    return reader.read_metadata().state_dict_metadata
 
 
 def _check_names(folder: Path, names: dict[str, str], here: list[str], present: list[str]) -> None:

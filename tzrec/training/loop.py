@@ -2,6 +2,8 @@
 
 import json
 import signal
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,10 @@ from tzrec.runtime.world import World
 from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Data, Facts, Position
 from tzrec.training.evaluate import evaluate, show_metrics
-from tzrec.training.optimizer import Optimizers
 from tzrec.training.placement import describe_plan
 from tzrec.training.report import Board, Profile, StepLog
 from tzrec.training.saving import Saver
+from tzrec.training.state import state_of
 from tzrec.training.step import Stepper
 from tzrec.training.stopping import Stop
 
@@ -45,6 +47,9 @@ class Plan:
         tensorboard: write event files.
         summaries: what they hold beside metrics; see `report.SUMMARIES`.
         profile: write a trace of some steps.
+        accumulated: batches of one update; where a log line or a checkpoint is due inside these, it
+            waits for the update.
+        average: evaluations are those of the moving average of the dense parameters.
     """
 
     num_steps: int = 0
@@ -60,6 +65,8 @@ class Plan:
     tensorboard: bool = True
     summaries: tuple[str, ...] = ("loss", "learning_rate")
     profile: bool = False
+    accumulated: int = 1
+    average: bool = False
 
     def last_step(self, here: Position, train: Loader[Batch]) -> int:
         """Where a run that stands `here` ends."""
@@ -76,7 +83,7 @@ class Trainer:
 
     Args:
         model: sharded.
-        stepper: moves the model by one batch, with its optimizers and its objective.
+        stepper: moves the model by one update, with its optimizers and its objective.
         train, test: batches; `test` may be None.
         features: asked at the end of a pass what values had no bucket.
         plan: when to log, save and end.
@@ -108,7 +115,7 @@ class Trainer:
         self.saver = Saver(model_dir, world, self._thin_out)
         self.board = Board(model_dir, plan.summaries) if plan.tensorboard and world.is_first else None
         self.log = StepLog(world, self.position, self.last_step)
-        steps = self.last_step - self.position.step
+        steps = -(-(self.last_step - self.position.step) // plan.accumulated)
         self.profile = Profile(model_dir / f"trace-{world.rank}.json", steps if plan.profile else 0)
 
     def run(self) -> bool:
@@ -124,15 +131,17 @@ class Trainer:
         saved = self.position.step if done == self.folder else -1
         with Stop(self.world) as stop, self.profile:
             while self.position.step < self.last_step and not stop.decided:
-                for batch in self.log.waiting(
-                    self.train.batches(self.position.epoch, self.position.epoch_step)
-                ):
-                    self._step(batch)
+                here = self.position
+                batches = self.log.waiting(self.train.batches(here.epoch, here.epoch_step))
+                left = self.last_step - here.step
+                for group in groups(batches, self.plan.accumulated, here.epoch_step, left):
+                    before = here.step
+                    self._update(group)
                     self.profile.step()
                     self.saver.check()
                     if stop.agreed():
                         break
-                    if self._save_is_due():
+                    if self._save_is_due(before):
                         saved = self._save()
                         self._evaluate(stop)
                     if stop.decided or self.position.step == self.last_step:
@@ -162,25 +171,30 @@ class Trainer:
         """The checkpoint of this step."""
         return checkpoint.path_of(self.model_dir, self.position.step)
 
-    def _step(self, batch: Batch) -> None:
-        seed_step(self.device, self.world.rank, self.position.epoch, self.position.epoch_step)
-        here = self.position
-        done = self.stepper(batch.to(self.device, non_blocking=True), here.step, here.epoch)
-        here.step += 1
-        here.epoch_step += 1
+    def _update(self, group: list[Batch]) -> None:
+        here, before = self.position, self.position.step
+        on_device = [batch.to(self.device, non_blocking=True) for batch in group]
+        done = self.stepper(
+            on_device,
+            here.step,
+            here.epoch,
+            lambda i: seed_step(self.device, self.world.rank, here.epoch, here.epoch_step + i),
+        )
+        here.step += len(group)
+        here.epoch_step += len(group)
         if here.epoch_step == self.train.steps_in(here.epoch):
             here.epoch, here.epoch_step = here.epoch + 1, 0
-        self.log.add(batch.rows, done.loss, done.weight)
-        if here.step % self.plan.log_steps == 0 or here.step == self.last_step:
+        self.log.add(sum(batch.rows for batch in group), done.loss, done.weight)
+        if passes(before, here.step, self.plan.log_steps) or here.step == self.last_step:
             loss = self.log.write(here, self.train.steps_in(here.epoch), done.rates)
             if self.board:
                 self.board.training(self.model, loss, done.rates, here.step)
 
-    def _save_is_due(self) -> bool:
+    def _save_is_due(self, before: int) -> bool:
         here = self.position
         if self.plan.save_epochs and here.epoch_step == 0 and here.epoch % self.plan.save_epochs == 0:
             return True
-        return bool(self.plan.save_steps) and here.step % self.plan.save_steps == 0
+        return bool(self.plan.save_steps) and passes(before, here.step, self.plan.save_steps)
 
     def _save(self) -> int:
         check_replicas(self.model, self.world)
@@ -196,16 +210,18 @@ class Trainer:
         """After the save: an evaluation that fails costs no training. A signal breaks it off."""
         if self.test is None:
             return
-        metrics = evaluate(
-            self.model,
-            self.test,
-            self.objective,
-            self.world,
-            self.device,
-            self.plan.eval_steps,
-            self.plan.eval_log_steps,
-            interrupted=stop.agreed,
-        )
+        average = self.optimizers.average if self.plan.average else None
+        with average.in_place() if average else nullcontext():
+            metrics = evaluate(
+                self.model,
+                self.test,
+                self.objective,
+                self.world,
+                self.device,
+                self.plan.eval_steps,
+                self.plan.eval_log_steps,
+                interrupted=stop.agreed,
+            )
         if metrics:
             step = self.position.step
             self.evaluations.append((step, metrics))
@@ -237,42 +253,31 @@ class Trainer:
             print(f"rank {self.world.rank}: {line}", flush=True)
 
 
-def state_of(model: DistributedModelParallel, optimizers: Optimizers | None) -> dict[str, Any]:
-    """What a checkpoint holds; loading writes into the same tensors."""
-    tensors: dict[str, Any] = {"model": model.state_dict()}
-    if optimizers is not None:
-        tensors["optimizer"] = optimizers.combined.state_dict()
-    return tensors
+def groups(batches: Iterable[Batch], size: int, done: int, left: int) -> Iterator[list[Batch]]:
+    """The batches of a pass as one update each takes them.
 
+    Groups are counted from the beginning of the pass, so that a run that goes on divides it as
+    the one before. The last group of a pass and that of a run may be smaller.
 
-def restore(folder: Path, model: DistributedModelParallel, optimizers: Optimizers | None) -> Facts:
-    """Loads a checkpoint into a sharded model and, when given, its optimizers. Collective."""
-    tensors = state_of(model, optimizers)
-    checkpoint.load(folder, tensors)
-    model.load_state_dict(tensors["model"])
-    if optimizers is not None:
-        optimizers.combined.load_state_dict(tensors["optimizer"])
-    return checkpoint.read_facts(folder)
-
-
-def take_over(train: Loader[Batch], facts: Facts) -> tuple[Position, str]:
-    """Where a run goes on that begins from a checkpoint, and what is to be said of it.
-
-    The pass under way goes on with the rows that are left of it, however they were divided
-    before. In another table nothing says which rows those are: the pass begins anew.
+    Args:
+        batches: what is left of the pass.
+        size: of a group.
+        done: batches of the pass that are done.
+        left: batches until the end of the run.
     """
-    here = replace(facts.position)
-    table = train.table
-    if facts.data.table != table.fingerprint:
-        note = (
-            f"; the training table has other row groups than the checkpoint's ({table.num_rows} rows, "
-            f"{facts.data.rows} before): its pass begins with the first row"
-        )
-        return replace(here, epoch_step=0), note if here.epoch_step else ""
-    train.resume(here.epoch, facts.data.legs)
-    if here.epoch_step and here.epoch_step >= train.steps_in(here.epoch):
-        here.epoch, here.epoch_step = here.epoch + 1, 0
-    return here, ""
+    held: list[Batch] = []
+    for number, batch in enumerate(batches, 1):
+        held.append(batch)
+        if (done + number) % size == 0 or number == left:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def passes(before: int, now: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return now // every > before // every
 
 
 def seed_step(device: torch.device, rank: int, epoch: int, step: int) -> None:

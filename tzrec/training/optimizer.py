@@ -13,6 +13,8 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from tzrec.protos.optimizer_pb2 import DenseOptimizer, PartOptimizer, SparseOptimizer, WeightDecayMode
 from tzrec.runtime.errors import UserError
+from tzrec.training.average import Average
+from tzrec.training.scaling import Scaling
 from tzrec.training.schedule import Schedule, build_schedule
 
 MakeOptimizer = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
@@ -161,6 +163,8 @@ class Optimizers:
         model: sharded, its fused optimizer applied.
         sparse_schedule: of the embedding tables.
         parts: the optimizers of the other parameters, the one for what is left last.
+        decay: of the moving average of the other parameters; None for no average.
+        scaler: for FP16 layers, or None.
 
     Raises:
         UserError: a part without parameters.
@@ -171,6 +175,8 @@ class Optimizers:
         model: DistributedModelParallel,
         sparse_schedule: Schedule,
         parts: Sequence[Part],
+        decay: float | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.fused: KeyedOptimizer = model.fused_optimizer
         dense = dict(in_backward_optimizer_filter(model.named_parameters()))
@@ -187,6 +193,8 @@ class Optimizers:
         for _, optimizer, _ in self.dense:
             make_state(optimizer)
         self.sparse_schedule, self.dense_schedule = sparse_schedule, parts[-1].schedule
+        self.average = Average(model, decay) if decay is not None else None
+        self.scaling = Scaling(scaler, [optimizer for _, optimizer, _ in self.dense]) if scaler else None
 
     def begin(self, step: int, epoch: int) -> tuple[float, float]:
         """Sets the rates for a step and clears gradients; returns (sparse rate, dense rate).
@@ -200,7 +208,16 @@ class Optimizers:
         self.combined.zero_grad(set_to_none=True)
         return self.sparse_schedule.rate(step, epoch), self.dense_schedule.rate(step, epoch)
 
-    def end(self) -> None:
-        """Updates the dense parameters; the fused ones were updated in the backward pass."""
-        for _, optimizer, _ in self.dense:
-            optimizer.step()
+    def end(self, finite: bool = True) -> None:
+        """Updates the dense parameters and their average; the fused ones were updated before.
+
+        Args:
+            finite: what `Scaling.unscale` has found; if not, nothing moves but the scale.
+        """
+        if self.scaling:
+            self.scaling.step()
+        else:
+            for _, optimizer, _ in self.dense:
+                optimizer.step()
+        if self.average and finite:
+            self.average.update()

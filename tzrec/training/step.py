@@ -1,6 +1,6 @@
-"""One step of training: forward, backward, clipped gradients, update."""
+"""One update of training: forward, backward, clipped gradients, new parameters."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,12 +18,12 @@ Clip = Callable[[Iterable[nn.Parameter]], object]
 
 
 class Stepped(NamedTuple):
-    """What a step tells.
+    """What an update tells.
 
     Attributes:
         rates: learning rates of the embedding tables and of the dense layers.
-        loss: float32 scalar, the sum of the weighted losses of the batch.
-        weight: float32 scalar, the sum of its weights.
+        loss: float32 scalar, the sum of the weighted losses of the batches.
+        weight: float32 scalar, the sum of their weights.
     """
 
     rates: tuple[float, float]
@@ -32,7 +32,9 @@ class Stepped(NamedTuple):
 
 
 class Stepper:
-    """Moves the parameters of a model by one batch.
+    """Moves the parameters of a model by one update, of one batch or of several.
+
+    It minimises the weighted mean of the losses of all rows, of all batches and ranks.
 
     Args:
         model: sharded.
@@ -53,17 +55,94 @@ class Stepper:
         self.model, self.optimizers, self.objective, self.clip = model, optimizers, objective, clip
         self.dense = [parameter for _, parameter in in_backward_optimizer_filter(model.named_parameters())]
 
-    def __call__(self, batch: Batch, step: int, epoch: int) -> Stepped:
-        """Trains on a batch that is on the model's device, after `step` steps and `epoch` passes."""
+    def __call__(
+        self, batches: Sequence[Batch], step: int, epoch: int, seed: Callable[[int], object] = lambda i: None
+    ) -> Stepped:
+        """Trains on batches that are on the model's device, after `step` steps and `epoch` passes.
+
+        Args:
+            batches: of one update.
+            step, epoch: for the schedules.
+            seed: called with the number of each batch before the towers compute it.
+        """
         rates = self.optimizers.begin(step, epoch)
-        _, logits = self.model(batch)
-        loss, weight = self.objective.loss(logits, batch)
-        # An empty batch has loss 0 and weight 0: 0 and not NaN.
-        (loss / mean_over_ranks(weight).clamp(min=1e-12)).backward()
-        if self.clip is not None:
+        # What the losses are divided by: 1e-12 where all rows are empty or weigh nothing, so that 0 stays 0.
+        share = mean_over_ranks(sum_of_weights(batches)).clamp(min=1e-12)
+        if len(batches) == 1 and not self.optimizers.scaling:
+            seed(0)
+            loss, weight = self._losses(self.model, batches[0])
+            (loss / share).backward()
+            finite = True
+        else:
+            loss, weight, finite = self._apart(batches, share, seed)
+        if self.clip is not None and finite:
             self.clip(self.dense)
-        self.optimizers.end()
+        self.optimizers.end(finite)
         return Stepped(rates, loss.detach(), weight.detach())
+
+    def _losses(self, model: nn.Module, batch: Batch, *looked_up: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(sum of the weighted losses, sum of the weights)."""
+        _, logits = model(batch, *looked_up)
+        return self.objective.loss(logits, batch)
+
+    def _apart(
+        self, batches: Sequence[Batch], share: Tensor, seed: Callable[[int], object]
+    ) -> tuple[Tensor, Tensor, bool]:
+        """The backward pass in two: through the towers batch for batch, then once through the tables.
+
+        Returns:
+            sums of losses and of weights, and whether the gradients were finite and the tables updated.
+        """
+        scaling = self.optimizers.scaling
+        vectors = [list(found.items()) for found in self.model.module.embeddings.look_up(batches)]
+        cut = [
+            {name: vector.detach().requires_grad_(vector.requires_grad) for name, vector in found}
+            for found in vectors
+        ]
+        sums = []
+        for i, (batch, looked_up) in enumerate(zip(batches, cut, strict=True)):
+            seed(i)
+            # Past the wrapper that averages gradients: TorchRec makes it static, and such a one counts
+            # backward passes, fails within `no_sync` and averages nothing after passes without it.
+            loss, weight = self._losses(self.model.module, batch, looked_up)
+            (scaling.scale(loss / share) if scaling else loss / share).backward()
+            sums.append(torch.stack([loss.detach(), weight.detach()]))
+        average_gradients(self.dense)
+        outputs, gradients = [], []
+        for found, looked_up in zip(vectors, cut, strict=True):
+            for name, vector in found:
+                if vector.requires_grad:
+                    # Every rank must take part in the backward pass of every collection.
+                    leaf = looked_up[name]
+                    outputs.append(vector)
+                    gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+        finite = scaling.unscale(gradients) if scaling else True
+        if outputs and finite:
+            torch.autograd.backward(outputs, gradients)
+        loss, weight = torch.stack(sums).sum(dim=0)
+        return loss, weight, finite
+
+
+def sum_of_weights(batches: Sequence[Batch]) -> Tensor:
+    """float32 scalar: what the rows of some batches weigh together."""
+    parts = [
+        torch.tensor(float(batch.rows)) if batch.weights is None else batch.weights.sum() for batch in batches
+    ]
+    return torch.stack(parts).sum()
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Gives every rank the mean of all ranks' gradients; a missing one counts as zero. Collective."""
+    size = dist.get_world_size()
+    if size == 1 or not parameters:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    joint = nn.utils.parameters_to_vector(gradients)
+    dist.all_reduce(joint)
+    nn.utils.vector_to_parameters(joint / size, gradients)
 
 
 def mean_over_ranks(weight: Tensor) -> Tensor:
