@@ -184,7 +184,8 @@ class Running:
         """Waits for a text on stdout."""
         end = time.monotonic() + seconds
         while True:
-            alive, said = self.processes(), self.out.read_text()
+            # A process that has just been started has no environment yet.
+            alive, said = self.process.poll() is None or self.processes(), self.out.read_text()
             if text in said:
                 return
             if not alive or time.monotonic() > end:

@@ -83,4 +83,4 @@ def test_the_first_to_report_speaks_although_the_launcher_ends_it(tmp_path: Path
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )
-    assert (done.returncode, done.stderr) == (2, "tzrec.x: error: what was wrong\n")
+    assert (done.returncode, done.stderr) == (2, "\ntzrec.x: error: what was wrong\n")

@@ -146,7 +146,9 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         first = _first_to_report()
         if first and text:
-            print(f"{module}: error: {text}", file=sys.stderr)
+            # The cursor may stand behind a progress bar, which belongs to another process.
+            begin = "" if World.from_environment().size == 1 else "\n"
+            sys.stderr.write(f"{begin}{module}: error: {text}\n")
         elif first:
             traceback.print_exc()
         sys.stderr.flush()
