@@ -75,6 +75,65 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, message: str) -> None:
         rows(CsvTable(write(tmp_path / "a.csv", text), types=TYPES))
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('1,1,"a\nb"\n2,2,c\n3,3,d', 1),
+        ('1,1,a\n2,2,"b\n3,3,c"\n4,4,d\n', 2),
+        ('1,1,"a ""q"""\n\n2,2,"b\n\n3,3,c"\n', 3),
+    ],
+)
+def test_a_quoted_line_break_is_told(tmp_path: Path, text: str, line: int) -> None:
+    table = CsvTable(write(tmp_path / "a.csv", text), types=TYPES)
+    loader = Loader(table, World(), lambda batch, *_: batch.num_rows, 2)
+    with pytest.raises(UserError, match=rf"a\.csv:{line}: a quoted value goes on in the next line"):
+        list(loader.batches())
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_carriage_return_within_a_line_is_told(tmp_path: Path, header: bool) -> None:
+    path = write(tmp_path / "a.csv", "n,x,t\r\n1,1,a\n2,2,b\r3,3,c\n")
+    with pytest.raises(UserError, match=r"a\.csv:3: a carriage return within the line"):
+        CsvTable(path, types=None if header else TYPES, header=header)
+    with pytest.raises(UserError, match=r"a\.csv:1: a carriage return"):
+        CsvTable(write(tmp_path / "a.csv", "n,x,t\r1,1,a\r"), types=TYPES, header=header)
+
+
+def test_only_an_empty_field_is_null(tmp_path: Path) -> None:
+    for text in ("NA", "NULL", "#N/A", "nan"):
+        with pytest.raises(UserError, match=rf'a\.csv:2: column "n": "{text}" is no int64'):
+            rows(CsvTable(write(tmp_path / "a.csv", f"1,1,a\n{text},2,b\n"), types=TYPES))
+    with pytest.raises(UserError, match=r'column "x": "NA" is no float'):
+        rows(CsvTable(write(tmp_path / "a.csv", "1,NA,a\n"), types=TYPES))
+    (row,) = rows(CsvTable(write(tmp_path / "a.csv", "1,nan,NA\n"), types=TYPES))
+    assert row["x"] != row["x"]
+    assert row["t"] == "NA"
+
+
+def test_hexadecimal_text_is_no_integer(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "n,x,t\n1,1,0x7\n0x10,2,b\n")
+    assert CsvTable(path, header=True).schema.field("n").type == pa.string()
+    with pytest.raises(UserError, match=r'a\.csv:3: column "n": a hexadecimal number is no int64'):
+        rows(CsvTable(path, types=TYPES, header=True))
+    assert rows(CsvTable(write(tmp_path / "a.csv", "1,1,0x7\n"), types=TYPES))[0]["t"] == "0x7"
+
+
+def test_bytes_that_are_not_utf8_are_told_with_their_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"n,x,t\n1,1,a\n2,2,\xff\xfe\n")
+    with pytest.raises(UserError, match=r'a\.csv:3: column "t": the bytes .*xff.* are not UTF-8'):
+        rows(CsvTable(str(path), types=TYPES, header=True))
+    assert len(rows(CsvTable(str(path), ["n"], types=TYPES, header=True))) == 2
+    path.write_bytes(b"n,x,\xff\n1,1,a\n")
+    with pytest.raises(UserError, match=r"a\.csv:1: the bytes .*xff.* are not UTF-8"):
+        CsvTable(str(path), header=True)
+
+
+def test_a_name_twice_in_the_header(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'a\.csv:1: the header names column "n" twice'):
+        CsvTable(write(tmp_path / "a.csv", "n,t,n\n1,a,2\n"), header=True)
+
+
 def test_a_table_that_is_none(tmp_path: Path) -> None:
     write(tmp_path / "d" / "a.csv", "n,t\n1,a\n")
     write(tmp_path / "d" / "b.csv", "n,u\n1,a\n")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.parquet import ParquetTable
+from tzrec.datasets.rows import cut
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 
@@ -55,6 +56,21 @@ def test_every_row_once_for_any_files_groups_and_worlds(tmp_path: Path, data: st
         assert resumed == batches[start:]
     assert sorted(seen) == list(range(rows))
     assert len(steps) == 1
+
+
+def test_a_stream_that_ends_too_early_is_told() -> None:
+    batch = pa.RecordBatch.from_pydict({"n": [1, 2, 3]})
+    with pytest.raises(UserError, match="fewer rows than they had"):
+        list(cut(iter([batch]), np.array([2, 2]), batch.schema))
+
+
+def test_a_column_that_stands_twice_is_told(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["n", "m", "n"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    for columns in (None, ["n"]):
+        with pytest.raises(UserError, match=r'a\.parquet: column "n" stands there twice'):
+            ParquetTable(str(tmp_path / "a.parquet"), columns)
+    assert ParquetTable(str(tmp_path / "a.parquet"), ["m"]).num_rows == 1
 
 
 def test_shuffling_mixes_rows_and_differs_between_passes(tmp_path: Path) -> None:

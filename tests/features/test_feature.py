@@ -131,8 +131,18 @@ def test_raw_numbers() -> None:
 
 
 def test_a_row_of_the_wrong_width_is_an_error() -> None:
-    with pytest.raises(UserError, match="3 values, value_dim says 2"):
-        make("raw_feature", value_dim=2).compute({"c": pa.array([[1.0, 2.0, 3.0]])})
+    raw = make("raw_feature", value_dim=2)
+    with pytest.raises(UserError, match=r"a row has 3 values \(1, 2.5, 3\), value_dim says 2"):
+        raw.compute({"c": pa.array([[9.0, 9.0], None, [1.0, 2.5, 3.0]])})
+    with pytest.raises(
+        UserError, match=r"1 values \(1\), value_dim says 2; give as many \(a null or an empty"
+    ):
+        raw.compute({"c": pa.array([[1.0, None]])})
+    with pytest.raises(UserError, match=r"9 values \(0, 1, 2, 3, 4, 5, 6, 7, \.\.\.\)"):
+        raw.compute({"c": pa.array([list(range(9))])})
+    sequence = make("sequence_raw_feature", value_dim=2, sequence_delim=";", separator=",")
+    with pytest.raises(UserError, match=r"an element has 3 values \(3, 4, 5\), value_dim says 2"):
+        sequence.compute({"c": pa.array(["1,2;3,4,5"])})
 
 
 def test_text_that_is_no_number_is_shown() -> None:

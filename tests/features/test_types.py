@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.features.support import arrays, build, compute, plain
+from tzrec.features.feature import outside_lines
 from tzrec.features.graph import columns_of, compute_all
 from tzrec.features.outputs import Sparse
 from tzrec.protos import data_pb2
@@ -221,6 +222,14 @@ def test_kv_dot_product_with_a_map() -> None:
         ([1, 2], [True, False], [1]),
         (None, [1], []),
         ([1, 2], None, []),
+        ("1,,3", "true,false,true", [1, 3]),
+        ("1,2,3", "true,,true", [1, 3]),
+        ("1,,3", "false,true,true", [3]),
+        ([1, None, 3], [0, 1, 1], [3]),
+        ([1, 2, 3], [None, 1, 0], [2]),
+        (["1", None, "3"], [None, "true", "1"], [3]),
+        ([1, 2, 3], [1.0, float("nan"), 0.5], [1, 3]),
+        (7, True, [7]),
     ],
 )
 def test_bool_mask(values, mask, expected: list[int]) -> None:
@@ -232,6 +241,9 @@ def test_bool_mask_refusals() -> None:
     text = f'bool_mask_feature {{ {ID} expression: ["user:v", "user:m"] num_buckets: 500 separator: "," }}'
     with pytest.raises(UserError, match="2 values and 3 marks"):
         compute(text, {"v": ["1,2"], "m": ["true,false,true"]})
+    # As many after their nulls are dropped, but not side by side.
+    with pytest.raises(UserError, match="3 values and 2 marks"):
+        compute(text, {"v": [[1, None, 3]], "m": [[1, 0]]})
     with pytest.raises(UserError, match='"maybe" is no mark'):
         compute(text, {"v": ["1,2"], "m": ["true,maybe"]})
 
@@ -333,14 +345,151 @@ def test_expr_with_something_missing() -> None:
 
 
 def test_what_is_not_finite_is_missing_and_told() -> None:
-    from tzrec.features.feature import outside_lines
-
     feature = build(f'expr_feature {{ {F} variables: "user:a" expression: "log(a)" default_value: "-7" }}')[
         "f"
     ]
     assert plain(feature.compute(arrays({"a": [0.0, 1.0]}))) == [[-7.0], [0.0]]
     (line,) = outside_lines([feature])
     assert "1 values not finite" in line
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "value"),
+    [
+        ("method=expression,expr=1/x", 0.0),
+        ("method=expression,expr=log(x)", 0.0),
+        ("method=expression,expr=log(x)", -1.0),
+        ("method=zscore,mean=0,standard_deviation=1", 1e300),
+        ("method=minmax,min=-1e308,max=1", 1.7e308),
+    ],
+)
+def test_what_a_normalizer_makes_not_finite_is_missing_and_told(normalizer: str, value: float) -> None:
+    text = f'raw_feature {{ {F} expression: "user:c" value_dim: 2 default_value: "1" normalizer: "{normalizer}" }}'
+    feature = build(text)["f"]
+    got = feature.compute(arrays({"c": [[1.0, value], None, [1.0, 1.0]]})).values
+    assert np.isfinite(got).all()
+    assert got[0].tolist() == got[1].tolist() == got[2].tolist()
+    (line,) = outside_lines([feature])
+    assert f"1 values not finite were taken as missing (one of them: {value})" in line
+
+
+def test_a_default_that_its_normalizer_makes_not_finite_is_refused() -> None:
+    text = f'raw_feature {{ {F} expression: "user:c" normalizer: "method=expression,expr=log(x)" %s }}'
+    with pytest.raises(UserError, match=r'"f", default_value: "0" is not finite behind the normalizer'):
+        build(text % "")
+    with pytest.raises(UserError, match=r'default_value: "nan" is not finite; give'):
+        build(f'raw_feature {{ {F} expression: "user:c" default_value: "nan" }}')
+    assert compute(text % 'default_value: ""', {"c": [0.0, 1.0]}) == [[0.0], [0.0]]
+
+
+def test_a_number_beyond_float32_is_missing_in_any_type() -> None:
+    for column in (pa.array(["1e39", "1"]), pa.array([1e39, 1.0])):
+        feature = build(f'raw_feature {{ {F} expression: "user:c" default_value: "5" }}')["f"]
+        assert plain(feature.compute({"c": column})) == [[5.0], [1.0]]
+        assert "1 values not finite" in outside_lines([feature])[0]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["3:nan\x1d1:2", "4:inf", "1:1e39"]),
+        pa.array([[(3, np.nan), (1, 2.0)], [(4, -np.inf)], [(1, 1e39)]], pa.map_(pa.int64(), pa.float64())),
+    ],
+)
+def test_an_id_whose_weight_is_not_finite_is_missing_and_told(column: pa.Array) -> None:
+    text = f'id_feature {{ {ID} expression: "user:c" num_buckets: 10 weighted: true default_value: "5" }}'
+    feature = build(text)["f"]
+    got = feature.compute({"c": column})
+    assert plain(got) == [[1], [5], [5]]
+    assert got.weights.tolist() == [2.0, 1.0, 1.0]
+    (line,) = outside_lines([feature])
+    assert "3 values" in line
+    assert "(one of them: 3:nan)" in line
+
+
+def test_what_is_not_finite_has_no_interval() -> None:
+    raw = (
+        f'raw_feature {{ {F} expression: "user:c" boundaries: [1, 2] embedding_dim: 4 default_value: "" %s }}'
+    )
+    feature = build(raw % "")["f"]
+    for column in (
+        pa.array([np.nan, np.inf, -np.inf, 1.5, 9.0]),
+        pa.array(["nan", "inf", "-inf", "1.5", "9"]),
+    ):
+        assert plain(feature.compute({"c": column})) == [[], [], [], [1], [2]]
+        assert "3 values" in outside_lines([feature])[0]
+    feature = build(raw % 'normalizer: "method=expression,expr=log(x)"')["f"]
+    assert plain(feature.compute({"c": pa.array([-1.0, 0.0, 1.0])})) == [[], [], [0]]
+    assert "2 values" in outside_lines([feature])[0]
+    text = f'expr_feature {{ {F} variables: "user:a" expression: "a / a" boundaries: [1, 2] embedding_dim: 4 default_value: "" }}'
+    feature = build(text)["f"]
+    assert plain(feature.compute(arrays({"a": [0.0, 1.0]}))) == [[], [1]]
+    assert "1 values" in outside_lines([feature])[0]
+
+
+WHOLE = [7, 0, -3, 10**10, 12345678901, 2**53 - 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'id_feature {{ {ID} expression: "user:c" hash_bucket_size: 1000 }}',
+        f'id_feature {{ {ID} expression: "user:c" hash_bucket_size: 1000 fg_value_type: "string" }}',
+        f'id_feature {{ {ID} expression: "user:c" vocab_list: ["10000000000", "12345678901"] }}',
+        f'lookup_feature {{ {F} map: "const:10000000000:3" key: "user:c" default_value: "-1" }}',
+        f'combo_feature {{ {ID} expression: ["user:c", "const:x"] hash_bucket_size: 1000 }}',
+        f'combine_feature {{ {F} expression: "user:c" value_map {{ key: "10000000000" value: 3 }} }}',
+    ],
+)
+def test_whole_floats_are_the_same_ids_as_integers(text: str) -> None:
+    of_integers = compute(text, {"c": pa.array(WHOLE, pa.int64())})
+    assert len({str(each) for each in of_integers}) > 1
+    assert compute(text, {"c": pa.array(WHOLE, pa.float64())}) == of_integers
+    lists = pa.array([[each] for each in WHOLE])
+    assert compute(text, {"c": lists.cast(pa.list_(pa.float64()))}) == of_integers
+
+
+def test_the_default_of_a_feature_of_floats_keeps_them_as_ids() -> None:
+    features = (
+        f'id_feature {{ {ID} expression: "feature:g" hash_bucket_size: 1000 }}',
+        'id_feature { feature_name: "g" embedding_dim: 4 expression: "user:c" hash_bucket_size: 9 default_value: "3" stub_type: true }',
+    )
+    for kind in (pa.int64(), pa.float64()):
+        computed = compute_all([build(*features)["f"]], {"c": pa.array([10**10, None], kind)})
+        assert plain(computed["f"]) == [hashed("10000000000"), hashed("3")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "expected"),
+    [
+        ("int32", pa.array([2**32 + 7, 7, -(2**31)]), ["7", str(-(2**31))]),
+        ("int32", pa.array(["4294967303", "7"]), ["7"]),
+        ("int32", pa.array([4294967296.0, 7.0]), ["7"]),
+        ("int32", pa.array([np.nan, 7.0]), ["7"]),
+        ("int64", pa.array([1e300, 7.0]), ["7"]),
+        ("int64", pa.array([2**63 + 7, 7], pa.uint64()), ["7"]),
+        ("float", pa.array(["1e39", "0.5"]), ["0.5"]),
+        ("double", pa.array([np.inf, 0.5]), ["0.5"]),
+    ],
+)
+def test_a_number_beyond_its_type_is_missing_and_told(
+    kind: str, column: pa.Array, expected: list[str]
+) -> None:
+    text = f'id_feature {{ {ID} expression: "user:c" hash_bucket_size: 1000 fg_value_type: "{kind}" }}'
+    feature = build(text)["f"]
+    got = [row for row in plain(feature.compute({"c": column})) if row]
+    assert got == [hashed(each) for each in expected]
+    (line,) = outside_lines([feature])
+    assert f"{len(column) - len(expected)} values" in line
+    assert "one of them: " in line
+
+
+def test_hexadecimal_text_is_no_integer() -> None:
+    for kind in ("", 'fg_value_type: "int64"'):
+        text = f'id_feature {{ {ID} expression: "user:c" num_buckets: 100 {kind} }}'
+        for bad in ("0x10", " 0XA"):
+            with pytest.raises(UserError, match=f'"{bad.strip()}" is not an integer'):
+                compute(text, {"c": ["1", "-2", bad]})
 
 
 def test_a_feature_reads_another() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from tzrec.datasets.files import DataFile, expand
@@ -20,6 +21,9 @@ _COLUMNS_OF = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _VALUE_OF = re.compile(
     r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value '(.*)'"
 )
+_BYTES_OF = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to \S+: invalid UTF8")
+# Arrow's reader takes 0x10 for an integer, 16; nobody else does.
+_HEXADECIMAL = r"^\s*-?0[xX]"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class _Block:
 class CsvTable(Table):
     """CSV files as one table. An empty field is null in a column of numbers and "" in one of text.
 
+    A line is a row: no value holds a line break, quoted or not.
+
     Args:
         paths: as `files.expand` takes them.
         columns: the columns to read, in this order; all when None.
@@ -43,8 +49,8 @@ class CsvTable(Table):
         header: whether the first line of every file names the columns.
 
     Raises:
-        UserError: no file, no names, a column that is not there, a file whose header differs from the
-            first one's.
+        UserError: no file, no names, a name twice, a column that is not there, a file whose header
+            differs from the first one's, a carriage return within a line.
     """
 
     def __init__(
@@ -86,13 +92,19 @@ class CsvTable(Table):
 
     def _header(self, file: DataFile, blocks: list[_Block]) -> None:
         with file.open() as source:
-            line = source.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
+            first = source.readline()
+        try:
+            line = first.decode("utf-8-sig").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise _not_utf8(f"{file}:1", first[error.start :]) from None
         row = pa_csv.read_csv(
             io.BytesIO((line + "\n").encode()),
             read_options=pa_csv.ReadOptions(autogenerate_column_names=True),
             parse_options=pa_csv.ParseOptions(delimiter=self.delimiter),
         )
         found = [str(column[0].as_py()) for column in row.columns]
+        if twice := [name for place, name in enumerate(found) if name in found[:place]]:
+            raise UserError(f'{file}:1: the header names column "{twice[0]}" twice; give each name once')
         if not self.names:
             self.names = found
         elif found != self.names:
@@ -107,8 +119,11 @@ class CsvTable(Table):
             return
         group = self.row_groups[0]
         guessed = self._parse(group, names, {}).schema
+        integers = [field.name for field in guessed if pa.types.is_integer(field.type)]
         for name in names:
             kind = guessed.field(name).type
+            if name in integers and self._hexadecimal(group, name) is not None:
+                continue
             if pa.types.is_integer(kind) or pa.types.is_floating(kind):
                 place = self.schema.get_field_index(name)
                 self.schema = self.schema.set(place, pa.field(name, kind))
@@ -119,27 +134,59 @@ class CsvTable(Table):
         """The rows [start, stop) of one block, counted from its first row."""
         names = self.schema.names
         table = self._parse(group, names, {name: self.schema.field(name).type for name in names})
+        for field in self.schema:
+            if pa.types.is_integer(field.type) and (row := self._hexadecimal(group, field.name)) is not None:
+                raise UserError(
+                    f'{self.where(group, row)}: column "{field.name}": '
+                    f"a hexadecimal number is no {field.type}; write it in decimal notation"
+                )
         start = max(start, 0)
         table = table.slice(start, max(min(stop, group.rows) - start, 0)).combine_chunks()
         yield from table.to_batches(max_chunksize=batch_rows)
 
     def _parse(self, group: RowGroup, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
         file = self.files[group.file]
+        content = self._bytes(group)
         try:
-            return pa_csv.read_csv(
-                io.BytesIO(self._bytes(group)),
+            table = pa_csv.read_csv(
+                io.BytesIO(content),
                 read_options=pa_csv.ReadOptions(
                     column_names=self.names, use_threads=False, block_size=BLOCK * 2
                 ),
                 parse_options=pa_csv.ParseOptions(delimiter=self.delimiter),
                 convert_options=pa_csv.ConvertOptions(
-                    include_columns=list(names), column_types=dict(types), strings_can_be_null=False
+                    include_columns=list(names),
+                    column_types=dict(types),
+                    null_values=[""],
+                    strings_can_be_null=False,
                 ),
             )
         except pa.ArrowInvalid as error:
             raise self._mistake(group, str(error)) from None
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error})") from None
+        if table.num_rows != group.rows:
+            raise self._merged(group, content, table.num_rows)
+        return table
+
+    def _merged(self, group: RowGroup, content: bytes, rows: int) -> UserError:
+        """The error for lines that Arrow reads as another number of rows."""
+        first = self.blocks[group.file][group.index].line
+        odd = (at for at, line in enumerate(content.split(b"\n"), first) if line.count(b'"') % 2)
+        return UserError(
+            f"{self.files[group.file]}:{next(odd, first)}: a quoted value goes on in the next line "
+            f"({group.rows} lines from line {first} on are {rows} rows); a line is a row: "
+            "close the quotes in their line and put no line breaks into values"
+        )
+
+    def _hexadecimal(self, group: RowGroup, name: str) -> int | None:
+        """The first row of a block whose value in a column of integers is hexadecimal."""
+        content = self._bytes(group)
+        if b"0x" not in content and b"0X" not in content:
+            return None
+        texts = self._parse(group, [name], {name: pa.string()}).column(0)
+        row = pc.index(pc.match_substring_regex(texts, _HEXADECIMAL), True).as_py()
+        return None if row < 0 else row
 
     def _bytes(self, group: RowGroup) -> bytes:
         block = self.blocks[group.file][group.index]
@@ -155,6 +202,11 @@ class CsvTable(Table):
             column, row, kind, value = found.groups()
             where = self.where(group, int(row) - 1) if row else str(self.files[group.file])
             return UserError(f'{where}: column "{self.names[int(column)]}": "{value}" is no {kind}')
+        if found := _BYTES_OF.search(text):
+            name = self.names[int(found.group(1))]
+            values = self._parse(group, [name], {name: pa.binary()}).column(0).to_pylist()
+            row = next(row for row, value in enumerate(values) if not _is_utf8(value))
+            return _not_utf8(f'{self.where(group, row)}: column "{name}"', values[row])
         return UserError(f"{self.files[group.file]}: cannot be read as CSV ({text.splitlines()[0]})")
 
     def where(self, group: RowGroup, row: int) -> str:
@@ -162,6 +214,28 @@ class CsvTable(Table):
         lines = _lines(np.frombuffer(self._bytes(group), np.uint8))
         number = self.blocks[group.file][group.index].line + int(lines[min(row, len(lines) - 1)])
         return f"{self.files[group.file]}:{number}"
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _not_utf8(where: str, found: bytes) -> UserError:
+    return UserError(f"{where}: the bytes {found[:16]!r} are not UTF-8; write the file as UTF-8")
+
+
+def _refuse_returns(file: DataFile, content: bytes, line: int) -> None:
+    """Raises UserError for a carriage return that ends no line: Arrow would begin a row behind it."""
+    content = content.removesuffix(b"\r")  # At the end of the file it begins nothing.
+    if content.count(b"\r") != content.count(b"\r\n"):
+        place = next(
+            at for at, each in enumerate(content.split(b"\n"), line) if b"\r" in each.removesuffix(b"\r")
+        )
+        raise UserError(f"{file}:{place}: a carriage return within the line; lines end with \\n or \\r\\n")
 
 
 def _lines(content: np.ndarray) -> np.ndarray:
@@ -182,7 +256,9 @@ def _scan(file: DataFile, header: bool) -> tuple[list[_Block], list[int]]:
     try:
         with file.open() as source:
             if header:
-                offset, line = len(source.readline()), 2
+                first = source.readline()
+                _refuse_returns(file, first, 1)
+                offset, line = len(first), 2
             rest = b""
             while True:
                 content = source.read(BLOCK)
@@ -190,6 +266,7 @@ def _scan(file: DataFile, header: bool) -> tuple[list[_Block], list[int]]:
                 cut = whole.rfind(b"\n") + 1 if content else len(whole)
                 rest = whole[cut:]
                 if cut:
+                    _refuse_returns(file, whole[:cut], line)
                     part = np.frombuffer(whole, np.uint8, cut)
                     blocks.append(_Block(offset, cut, line))
                     rows.append(len(_lines(part)))

@@ -36,8 +36,8 @@ class ParquetTable(Table):
         num_rows: rows in all files.
 
     Raises:
-        UserError: no file, a file that is not parquet, a column that is not there, or a
-            file whose column types differ from the first one's.
+        UserError: no file, a file that is not parquet, a column that is not there or stands
+            there twice, or a file whose column types differ from the first one's.
     """
 
     def __init__(self, paths: str, columns: Sequence[str] | None = None, flag: str = "path") -> None:
@@ -51,6 +51,8 @@ class ParquetTable(Table):
                 if columns is not None and (lost := [name for name in columns if name not in names]):
                     raise missing_columns(str(file), lost, names)
                 wanted = names if columns is None else columns
+                if twice := [name for name in wanted if names.count(name) > 1]:
+                    raise UserError(f'{file}: column "{twice[0]}" stands there twice; give each name once')
                 schema = pa.schema([parquet.schema_arrow.field(name).remove_metadata() for name in wanted])
                 self._agree(file, schema)
                 for index in range(parquet.num_row_groups):

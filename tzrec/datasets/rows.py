@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.table import RowGroup, Table
+from tzrec.runtime.errors import UserError
 
 SEED = 20240501
 
@@ -98,12 +99,21 @@ class RowStream:
 
 
 def cut(stream: Iterator[pa.RecordBatch], sizes: np.ndarray, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of `stream` as batches of exactly these sizes, one after the other."""
+    """The rows of `stream` as batches of exactly these sizes, one after the other.
+
+    Raises:
+        UserError: the stream ends before.
+    """
     rest: pa.RecordBatch | None = None
     for size in sizes.tolist():
         parts: list[pa.RecordBatch] = []
         while size:
-            batch = next(stream) if rest is None else rest
+            batch = next(stream, None) if rest is None else rest
+            if batch is None:
+                raise UserError(
+                    "the files of the table gave fewer rows than they had when the run began; "
+                    "leave them as they are and start again"
+                )
             parts.append(batch.slice(0, size))
             rest = batch.slice(size) if batch.num_rows > size else None
             size -= parts[-1].num_rows

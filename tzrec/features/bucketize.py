@@ -10,15 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzrec.features.fingerprint import fingerprint64
-from tzrec.features.values import is_text, numbers
+from tzrec.features.values import numbers, text_of
 
 # flat Arrow values [V], what to call them in an error -> int64 ids [V]
 Bucketizer = Callable[[pa.Array, str], np.ndarray]
-
-
-def text_of(flat: pa.Array) -> pa.Array:
-    """The values as text, integers in decimal notation."""
-    return flat if is_text(flat.type) else flat.cast(pa.string())
 
 
 def by_number(buckets: int) -> Bucketizer:
@@ -71,11 +66,14 @@ def by_boundaries(boundaries: Sequence[float]) -> Bucketizer:
     """The interval of the number: [1, 2, 3] sends 0.5 to 0, 1 to 1, 1.5 to 1 and 9 to 3.
 
     Numbers are compared in float32, as the boundaries stand in the configuration, so that
-    a value equal to a boundary belongs to the interval above it. NaN belongs to the last.
+    a value equal to a boundary belongs to the interval above it. What is not finite has no interval.
     """
     edges = np.asarray(boundaries, np.float32)
 
     def bucketize(flat: pa.Array, where: str) -> np.ndarray:
-        return np.searchsorted(edges, numbers(flat, pa.float32(), where), side="right").astype(np.int64)
+        values = numbers(flat, pa.float32(), where)
+        ids = np.searchsorted(edges, values, side="right").astype(np.int64)
+        finite = np.isfinite(values)
+        return ids if finite.all() else np.where(finite, ids, -1)
 
     return bucketize

@@ -18,7 +18,7 @@ from tzrec.features.bucketize import (
     by_vocabulary,
 )
 from tzrec.features.feature import Feature, IdFeature, RawFeature
-from tzrec.features.normalize import Normalizer, build_normalizer
+from tzrec.features.normalize import Normalizer, build_normalizer, normalized
 from tzrec.features.operators import Files, as_typed, build_operator, separator_of, tokenizer_of
 from tzrec.features.outputs import DenseEmbedding, Limits, Table
 from tzrec.features.plain import Plain, Weighted
@@ -232,13 +232,20 @@ class _Builder:
         default = numbers(rows_of(pa.array([text]), separator, where).flat, pa.float32(), where)
         if len(default) not in (0, 1, width):
             raise UserError(f"{where}: {len(default)} numbers, value_dim says {width}")
+        normalizer = None if self.is_encoded else build_normalizer(getattr(config, "normalizer", ""))
+        if normalizer is not None:
+            default = normalized(normalizer, default.astype(np.float64))
+        if not np.isfinite(default).all():
+            behind = " behind the normalizer" if normalizer else ""
+            raise UserError(
+                f'{where}: "{text}" is not finite{behind}; give another number, or "" for zeros{behind}'
+            )
         return RawFeature(
             **common,
             value_dim=width,
             # One number stands for all; none is a zero vector.
             default=np.resize(default, width) if len(default) else np.zeros(width, np.float32),
-            normalizer=None if self.is_encoded else build_normalizer(getattr(config, "normalizer", "")),
-            empty=not len(default),
+            normalizer=normalizer,
             embedding=_dense_embedding(config),
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzrec.features.values import Rows, numbers, placed, rows_of
+from tzrec.features.values import Rows, numbers, placed, rows_of, text_of
 
 
 def _ends(lengths: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ class Combine:
         if not self.value_map:
             with placed(rows.lengths):
                 return combine(numbers(rows.flat, pa.float64(), where), rows.lengths, self.combiner)
-        found = pc.index_in(rows.flat.cast(pa.string()), pa.array(self.value_map, pa.string()))
+        found = pc.index_in(text_of(rows.flat).cast(pa.string()), pa.array(self.value_map, pa.string()))
         known = rows.keep(found.is_valid().to_numpy(zero_copy_only=False))
         figures = np.array(list(self.value_map.values()), np.float64)
         return combine(figures[found.drop_null().to_numpy()], known.lengths, self.combiner)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzrec.features.values import BadValueError, Rows, is_text, rows_of
+from tzrec.features.values import BadValueError, Rows, filled, is_text, rows_of, slots_of, text_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Combo:
         for part in reversed(parts):
             many = part.lengths[row]
             start = (np.cumsum(part.lengths) - part.lengths)[row]
-            chosen.append(part.flat.cast(pa.string()).take(pa.array(start + place % np.maximum(many, 1))))
+            texts = text_of(part.flat).cast(pa.string())
+            chosen.append(texts.take(pa.array(start + place % np.maximum(many, 1))))
             place = place // np.maximum(many, 1)
         joined = pc.binary_join_element_wise(*reversed(chosen), "_")
         return Rows(joined, lengths.astype(np.int32))
@@ -39,7 +40,10 @@ class Combo:
 
 @dataclass(frozen=True)
 class BoolMask:
-    """The values where the mask is true.
+    """The values where the mask is true, place by place.
+
+    A missing value or mark keeps its place, so that the others stay side by side; a value whose mark
+    is missing (null, empty or NaN) is left out.
 
     Attributes:
         separator: between several values in one text, and between several marks.
@@ -48,7 +52,7 @@ class BoolMask:
     separator: str
 
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
-        values, mask = (rows_of(column, self.separator, where) for column in inputs)
+        values, mask = (slots_of(column, self.separator, where) for column in inputs)
         # A row without values needs no mask; a row without a mask lets nothing through.
         wrong = (values.lengths != mask.lengths) & (values.lengths > 0) & (mask.lengths > 0)
         if wrong.any():
@@ -59,16 +63,18 @@ class BoolMask:
                 row,
             )
         masked = values.keep((mask.lengths > 0)[values.owners])
-        return masked.keep(_marks(mask, where)[(values.lengths > 0)[mask.owners]])
+        shown = _marks(mask, where)[(values.lengths > 0)[mask.owners]]
+        return masked.keep(shown & filled(masked.flat))
 
 
 def _marks(mask: Rows, where: str) -> np.ndarray:
     flat = mask.flat
     if not is_text(flat.type):
-        return flat.cast(pa.float64()).to_numpy(zero_copy_only=False) != 0
+        marks = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return (marks != 0) & ~np.isnan(marks)
     words = pc.utf8_lower(pc.utf8_trim_whitespace(flat))
     true, false = (pc.is_in(words, pa.array(each)) for each in (["true", "1"], ["false", "0"]))
-    known = pc.or_(true, false).to_numpy(zero_copy_only=False)
+    known = pc.or_(true, false).to_numpy(zero_copy_only=False) | ~filled(flat)
     if not known.all():
         place = int(np.flatnonzero(~known)[0])
         raise BadValueError(

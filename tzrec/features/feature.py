@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.features.bucketize import Bucketizer
-from tzrec.features.normalize import Normalizer
+from tzrec.features.normalize import Normalizer, normalized
 from tzrec.features.outputs import (
     Dense,
     DenseEmbedding,
@@ -19,7 +19,18 @@ from tzrec.features.outputs import (
     Table,
 )
 from tzrec.features.source import Source, Values, as_column
-from tzrec.features.values import BadValueError, Rows, fill_empty, first_of_each, numbers, placed, rows_of
+from tzrec.features.values import (
+    BadValueError,
+    Rows,
+    fill_empty,
+    first_of_each,
+    numbers,
+    placed,
+    rows_of,
+    text_of,
+)
+
+SHOWN = 8  # values of a row in an error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +68,24 @@ class _Feature:
 
     def read(self, columns: Mapping[str, pa.Array]) -> Values:
         """The values before they become ids or numbers; see `Source.read`."""
-        return self.source.read(columns, self.where)
+        values = self.source.read(columns, self.where)
+        if values.rows.lost is not None:
+            self.outside.add(values.rows.lost)
+        return values
+
+    def check_width(self, rows: Rows, width: int) -> None:
+        """Raises BadValueError when a row that is not empty has another count of values than `width`."""
+        wrong = (rows.lengths != 0) & (rows.lengths != width)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            start, count = int(rows.lengths[:row].sum()), int(rows.lengths[row])
+            shown = ", ".join(rows.flat[start : start + min(count, SHOWN)].cast(pa.string()).to_pylist())
+            raise BadValueError(
+                f"{self.where}: {'an element' if self.is_sequence else 'a row'} has {count} values "
+                f"({shown}{', ...' if count > SHOWN else ''}), value_dim says {width}; "
+                "give as many (a null or an empty text in a list is no value) or set value_dim",
+                row,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +140,7 @@ class IdFeature(_Feature):
 
     def _ids(self, rows: Rows) -> Sparse:
         if self.exact:
-            check_width(rows.lengths, self.most, self.where)
+            self.check_width(rows, self.most)
         with placed(rows.lengths):
             ids = self.bucketizer(rows.flat, self.where)
         lengths, weights = rows.lengths, rows.weights
@@ -136,7 +164,7 @@ class IdFeature(_Feature):
         """Values that were read as a column for other features: the default stands in for missing ones."""
         if self.default_text:
             default = rows_of(pa.array([self.default_text]), self.separator, self.where).flat
-            flat = values.rows.flat.cast(pa.string())
+            flat = text_of(values.rows.flat).cast(pa.string())
             values = Values(_filled(Rows(flat, values.rows.lengths), default), values.sequence)
         if self.normalizer:
             rows = values.rows
@@ -152,16 +180,14 @@ class RawFeature(_Feature):
 
     Attributes:
         value_dim: numbers a row, or an element of a sequence.
-        default: float32 [value_dim], where there is no value; before the normalizer.
+        default: float32 [value_dim], where there is no value; behind the normalizer.
         normalizer: what is done to the numbers; None for nothing.
-        empty: the default is no number: zeros that are not normalized.
         embedding: makes a vector of them; None gives them as they are.
     """
 
     value_dim: int
     default: np.ndarray
     normalizer: Normalizer | None = None
-    empty: bool = False
     embedding: DenseEmbedding | None = None
 
     @property
@@ -194,21 +220,18 @@ class RawFeature(_Feature):
         with placed(rows.lengths):
             flat = numbers(rows.flat, kind, self.where)
         lengths = rows.lengths
-        check_width(lengths, self.value_dim, self.where)
+        self.check_width(rows, self.value_dim)
         finite = np.isfinite(flat)
+        if self.normalizer is not None:
+            flat = normalized(self.normalizer, flat)
+            finite &= np.isfinite(flat)
         if not finite.all():
             # Not a number, infinite: no vector survives it, so the row counts as missing.
             self.outside.add(rows.flat.filter(pa.array(~finite)))
             whole = np.ones(len(lengths), bool)
             whole[rows.owners[~finite]] = False
             flat, lengths = flat[np.repeat(whole, lengths)], np.where(whole, lengths, 0)
-        if self.normalizer is None:
-            flat, _ = fill_empty(flat, lengths, self.default)
-        elif self.empty:
-            flat, _ = fill_empty(self.normalizer(flat).astype(np.float32), lengths, self.default)
-        else:
-            flat, _ = fill_empty(flat, lengths, self.default.astype(np.float64))
-            flat = self.normalizer(flat).astype(np.float32)
+        flat, _ = fill_empty(flat, lengths, self.default)
         return np.ascontiguousarray(flat, np.float32).reshape(-1, self.value_dim)
 
     def output(self, values: Values) -> pa.Array:
@@ -228,18 +251,6 @@ def _filled(rows: Rows, default: pa.Array) -> Rows:
     )
     flat = pa.concat_arrays([rows.flat, default.cast(rows.flat.type)])
     return Rows(flat.take(pa.array(places)), lengths)
-
-
-def check_width(lengths: np.ndarray, width: int, where: str) -> None:
-    """Raises BadValueError when a row that is not empty has another count of values than `width`."""
-    wrong = (lengths != 0) & (lengths != width)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise BadValueError(
-            f"{where}: a row has {lengths[row]} values, value_dim says {width}; "
-            "give as many or set value_dim",
-            row,
-        )
 
 
 def in_order(features: Sequence[Feature]) -> list[Feature]:
@@ -264,7 +275,9 @@ def outside_lines(features: Sequence[Feature]) -> list[str]:
         count, example = feature.outside.take()
         if not count:
             continue
-        what = f"outside its {feature.table.rows} buckets" if isinstance(feature, IdFeature) else "not finite"
+        what = "not finite"
+        if isinstance(feature, IdFeature):
+            what = f"outside its {feature.table.rows} buckets, beyond its type or not finite"
         lines.append(
             f'feature "{feature.name}": {count} values {what} were taken as missing (one of them: {example})'
         )

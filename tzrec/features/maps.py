@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzrec.features.combine import combine
-from tzrec.features.values import BadValueError, Rows, numbers, placed, rows_of
+from tzrec.features.values import BadValueError, Rows, numbers, placed, rows_of, text_of
 from tzrec.runtime.errors import UserError
 
 
@@ -65,9 +65,7 @@ def entries_of(column: pa.Array, separator: str, delimiter: str, where: str) -> 
 
 
 def _text(array: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    return array.cast(pa.string())
+    return text_of(array).cast(pa.string())
 
 
 def split_pairs(texts: pa.Array, delimiter: str) -> tuple[pa.Array, pa.Array]:

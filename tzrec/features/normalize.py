@@ -7,6 +7,7 @@ import numpy as np
 from tzrec.config.expression import parse
 from tzrec.config.normalizer import parse_normalizer
 from tzrec.features.expression import Ragged, evaluate
+from tzrec.features.values import as_float32
 
 # float64 [V] -> float64 [V]
 Normalizer = Callable[[np.ndarray], np.ndarray]
@@ -30,7 +31,19 @@ def build_normalizer(text: str) -> Normalizer | None:
 
         return by_expression
     makers: dict[str, Callable[..., Normalizer]] = {"log10": _log10, "zscore": _zscore, "minmax": _minmax}
-    return makers[method](**options)
+    normalizer = makers[method](**options)
+
+    def quietly(x: np.ndarray) -> np.ndarray:
+        # What overflows is told of as not finite.
+        with np.errstate(all="ignore"):
+            return normalizer(x)
+
+    return quietly
+
+
+def normalized(normalizer: Normalizer, values: np.ndarray) -> np.ndarray:
+    """The normalized numbers as float32; not finite where float32 holds no such number."""
+    return as_float32(normalizer(values))
 
 
 def _log10(threshold: float = 1e-10, default: float = -10.0) -> Normalizer:

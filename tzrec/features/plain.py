@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tzrec.features.maps import entries_of
 from tzrec.features.source import Operator
-from tzrec.features.values import Rows, numbers, placed, rows_of
+from tzrec.features.values import Rows, numbers, placed, rows_of, text_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Plain:
 class Weighted:
     """`k:v` pairs, or a map: ids k with weights v. A value without ":" weighs 1.
 
+    An id whose weight is not finite as float32 is lost.
+
     Attributes:
         separator: between several pairs in one text.
     """
@@ -38,12 +42,17 @@ class Weighted:
         entries = entries_of(inputs[0], self.separator, ":", where)
         with placed(entries.lengths):
             weights = numbers(entries.values.fill_null("1"), pa.float32(), f"{where}, the weight")
-        return Rows(entries.keys, entries.lengths, weights)
+        rows, wrong = Rows(entries.keys, entries.lengths, weights), ~np.isfinite(weights)
+        if not wrong.any():
+            return rows
+        return rows.leave_out(wrong, pc.binary_join_element_wise(entries.keys, entries.values, ":"))
 
 
 @dataclass(frozen=True)
 class Turned:
     """What another operator gives, as another type; how its text is hashed follows the type.
+
+    A number that the type does not hold is lost.
 
     Attributes:
         operator: the other one.
@@ -56,8 +65,17 @@ class Turned:
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
         rows = self.operator(inputs, where)
         if pa.types.is_string(self.kind):
-            return Rows(rows.flat.cast(self.kind), rows.lengths, rows.weights)
+            return Rows(text_of(rows.flat).cast(self.kind), rows.lengths, rows.weights, rows.lost)
+        integer = pa.types.is_integer(self.kind)
+        if integer and (pa.types.is_floating(rows.flat.type) or pa.types.is_uint64(rows.flat.type)):
+            rows = rows.leave_out(~(np.abs(rows.flat.cast(pa.float64(), safe=False).to_numpy()) < 2.0**62))
         with placed(rows.lengths):
-            read_as = pa.int64() if pa.types.is_integer(self.kind) else pa.float64()
-            flat = numbers(rows.flat, read_as, where)
-        return Rows(pa.array(flat).cast(self.kind, safe=False), rows.lengths, rows.weights)
+            flat = numbers(rows.flat, pa.int64() if integer else pa.float64(), where)
+        kind = self.kind.to_pandas_dtype()
+        if integer:
+            held = np.iinfo(kind)
+            wrong = (flat < held.min) | (flat > held.max)
+        else:
+            wrong = ~(np.abs(flat) <= np.finfo(kind).max)
+        rows = rows.leave_out(wrong)
+        return Rows(pa.array(flat[~wrong].astype(kind)), rows.lengths, rows.weights, rows.lost)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzrec.features.values import Rows, is_text
+from tzrec.features.values import Rows, text_of
 from tzrec.runtime.errors import UserError
 
 # Texts -> (token ids of all, int32 number of tokens of each).
@@ -88,11 +88,9 @@ class Tokenize:
 
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
         column = inputs[0]
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
         if pa.types.is_nested(column.type):
             raise UserError(f"{where}: a column of type {column.type} is no text")
-        texts = column if is_text(column.type) else column.cast(pa.string())
+        texts = text_of(column)
         coded = pc.fill_null(texts, "").dictionary_encode()
         ids, counts = self.tokenizer(self.normalizer(coded.dictionary.to_pylist()))
         which = coded.indices.to_numpy(zero_copy_only=False)

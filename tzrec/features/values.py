@@ -47,11 +47,13 @@ class Rows:
         flat: all values, V of them, without nulls.
         lengths: int32 [N], how many of them each row has; they sum to V.
         weights: float32 [V], the weight of each value; None when all are 1.
+        lost: text, values that were left out because no feature can take them; None for none.
     """
 
     flat: pa.Array
     lengths: np.ndarray
     weights: np.ndarray | None = None
+    lost: pa.Array | None = None
 
     @property
     def owners(self) -> np.ndarray:
@@ -61,7 +63,21 @@ class Rows:
     def keep(self, kept: np.ndarray) -> "Rows":
         """Only the values with `kept`, bool [V]."""
         weights = None if self.weights is None else self.weights[kept]
-        return Rows(self.flat.filter(pa.array(kept)), count_kept(kept, self.lengths), weights)
+        return Rows(self.flat.filter(pa.array(kept)), count_kept(kept, self.lengths), weights, self.lost)
+
+    def leave_out(self, wrong: np.ndarray, shown: pa.Array | None = None) -> "Rows":
+        """The others become missing: those that are `wrong`, bool [V], are added to `lost`.
+
+        Args:
+            wrong: bool [V].
+            shown: [V], how the values are called there; the values themselves when None.
+        """
+        if not wrong.any():
+            return self
+        rows = self.keep(~wrong)
+        left = text_of((self.flat if shown is None else shown).filter(pa.array(wrong))).cast(pa.string())
+        lost = left if self.lost is None else pa.concat_arrays([self.lost, left])
+        return Rows(rows.flat, rows.lengths, rows.weights, lost)
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -70,6 +86,27 @@ def is_list(kind: pa.DataType) -> bool:
 
 def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def text_of(flat: pa.Array) -> pa.Array:
+    """The values as text; nulls stay.
+
+    An integer is written in decimal notation, and so is a float that is one below 2^53, so that the same
+    ids are the same text in either type; Arrow would write 1e+10.
+    """
+    if pa.types.is_dictionary(flat.type):
+        flat = flat.dictionary_decode()
+    if is_text(flat.type):
+        return flat
+    texts = flat.cast(pa.string())
+    if not pa.types.is_floating(flat.type):
+        return texts
+    values = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    whole = (np.abs(values) < 2.0**53) & (np.trunc(values) == values)
+    if not whole.any():
+        return texts
+    integers = pa.array(np.where(whole, values, 0).astype(np.int64)).cast(pa.string())
+    return pc.if_else(pa.array(whole), integers, texts)
 
 
 def rows_of(column: pa.Array, separator: str, where: str) -> Rows:
@@ -109,7 +146,33 @@ def _split_text(column: pa.Array, separator: str) -> Rows:
     return Rows(column if lengths.all() else column.filter(present), lengths)
 
 
+def slots_of(column: pa.Array, separator: str, where: str) -> Rows:
+    """Like `rows_of`, but a null or an empty text between others keeps its place: `flat` may hold them."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if is_text(column.type) and separator:
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+        column = pc.split_pattern(column, separator)
+    return Rows(*_slots(column, where)) if is_list(column.type) else rows_of(column, separator, where)
+
+
+def filled(flat: pa.Array) -> np.ndarray:
+    """bool [V], where there is a value: neither null nor an empty text."""
+    kept = pc.fill_null(pc.not_equal(flat, ""), False) if is_text(flat.type) else flat.is_valid()
+    return kept.to_numpy(zero_copy_only=False)
+
+
 def _from_lists(column: pa.Array, where: str) -> Rows:
+    flat, lengths = _slots(column, where)
+    kept = filled(flat)
+    if not kept.all():
+        lengths = count_kept(kept, lengths)
+        flat = flat.filter(pa.array(kept))
+    return Rows(flat, lengths)
+
+
+def _slots(column: pa.Array, where: str) -> tuple[pa.Array, np.ndarray]:
+    """The items of lists, nulls and empty texts too, and how many each row has, int32 [N]."""
     if pa.types.is_fixed_size_list(column.type):
         # flatten of a fixed-size list drops null rows of some and keeps others' places: one kind only.
         column = column.cast(pa.list_(column.type.value_type))
@@ -120,14 +183,7 @@ def _from_lists(column: pa.Array, where: str) -> Rows:
         flat = flat.dictionary_decode()
     if pa.types.is_nested(flat.type):
         raise UserError(f"{where}: a column of type {column.type} where a row has one list of values")
-    kept = flat.is_valid()
-    if is_text(flat.type):
-        kept = pc.fill_null(pc.not_equal(flat, ""), False)
-    kept = kept.to_numpy(zero_copy_only=False)
-    if not kept.all():
-        lengths = count_kept(kept, lengths)
-        flat = flat.filter(pa.array(kept))
-    return Rows(flat, lengths)
+    return flat, lengths
 
 
 def count_kept(kept: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -173,10 +229,10 @@ def fill_empty(flat: np.ndarray, lengths: np.ndarray, filling: np.ndarray) -> tu
 
 
 def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
-    """The values as int64, float32 or float64.
+    """The values as int64, float32 or float64; a number beyond float32 is infinite there.
 
     Args:
-        flat: numbers, or text that spells numbers.
+        flat: numbers, or text that spells numbers, in decimal notation.
         kind: pa.int64(), pa.float32() or pa.float64().
         where: what to call the column in an error.
 
@@ -200,8 +256,11 @@ def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
         return flat.to_numpy(zero_copy_only=False)
     try:
         if is_text(flat.type) and kind == pa.float32():
-            return flat.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
-        return flat.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+            return as_float32(flat.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        read = flat.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+        if is_text(flat.type) and pa.types.is_integer(kind) and _has_hexadecimals(flat):
+            raise pa.ArrowInvalid("hexadecimal")
+        return read
     except pa.ArrowInvalid:
         texts = flat.to_pylist()
         place = next(i for i, text in enumerate(texts) if not _is_number(text, kind))
@@ -209,9 +268,22 @@ def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
         raise BadValueError(f'{where}: "{texts[place]}" is not {name}', place) from None
 
 
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Floats as float32; what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def _has_hexadecimals(integers: pa.Array) -> bool:
+    """Whether one of the texts, all of which Arrow takes for integers, is 0x10: it reads that as 16."""
+    decimal = pc.all(pc.ascii_is_decimal(integers)).as_py()
+    return not decimal and pc.any(pc.match_substring(integers, "x", ignore_case=True)).as_py() is True
+
+
 def _is_number(text: str, kind: pa.DataType) -> bool:
+    single = pa.array([text])
     try:
-        pa.array([text]).cast(kind)
+        single.cast(kind)
     except pa.ArrowInvalid:
         return False
-    return True
+    return not (pa.types.is_integer(kind) and _has_hexadecimals(single))
