@@ -4,10 +4,9 @@
     python benchmarks/predict.py --work_dir .bench-predict
 
 Demo data of 100,000 items and 50,000 users, a short training of the tutorial's towers, an export; all
-kept in --work_dir for
-another run. Then, for each tower, in turn: the model alone on tensors that are ready, in as many
-threads; and predict from the table to the file, in this process. At the end the command itself with two
-processes, start-up included.
+kept in --work_dir for another run. Then, for each tower, in turn: the model alone on tensors that are
+ready, in as many threads; and predict from the table to the file, in this process. At the end the
+command itself with two processes, start-up included.
 """
 
 import argparse

@@ -373,10 +373,9 @@ def test_what_a_normalizer_makes_not_finite_is_missing_and_told(normalizer: str,
     assert f"1 values not finite were taken as missing (one of them: {value})" in line
 
 
-def test_a_default_that_its_normalizer_makes_not_finite_is_refused() -> None:
+def test_a_default_of_which_a_normalizer_makes_no_number_is_zero() -> None:
     text = f'raw_feature {{ {F} expression: "user:c" normalizer: "method=expression,expr=log(x)" %s }}'
-    with pytest.raises(UserError, match=r'"f", default_value: "0" is not finite behind the normalizer'):
-        build(text % "")
+    assert compute(text % "", {"c": [0.0, 1.0, None]}) == [[0.0], [0.0], [0.0]]
     with pytest.raises(UserError, match=r'default_value: "nan" is not finite; give'):
         build(f'raw_feature {{ {F} expression: "user:c" default_value: "nan" }}')
     assert compute(text % 'default_value: ""', {"c": [0.0, 1.0]}) == [[0.0], [0.0]]

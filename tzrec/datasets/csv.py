@@ -118,11 +118,12 @@ class CsvTable(Table):
         if not self.row_groups:
             return
         group = self.row_groups[0]
-        guessed = self._parse(group, names, {}).schema
+        content = self._bytes(group)
+        guessed = self._parse(group, content, names, {}).schema
         integers = [field.name for field in guessed if pa.types.is_integer(field.type)]
         for name in names:
             kind = guessed.field(name).type
-            if name in integers and self._hexadecimal(group, name) is not None:
+            if name in integers and self._hexadecimal(group, content, name) is not None:
                 continue
             if pa.types.is_integer(kind) or pa.types.is_floating(kind):
                 place = self.schema.get_field_index(name)
@@ -133,9 +134,12 @@ class CsvTable(Table):
     ) -> Iterator[pa.RecordBatch]:
         """The rows [start, stop) of one block, counted from its first row."""
         names = self.schema.names
-        table = self._parse(group, names, {name: self.schema.field(name).type for name in names})
+        content = self._bytes(group)
+        table = self._parse(group, content, names, {name: self.schema.field(name).type for name in names})
         for field in self.schema:
-            if pa.types.is_integer(field.type) and (row := self._hexadecimal(group, field.name)) is not None:
+            if not pa.types.is_integer(field.type):
+                continue
+            if (row := self._hexadecimal(group, content, field.name)) is not None:
                 raise UserError(
                     f'{self.where(group, row)}: column "{field.name}": '
                     f"a hexadecimal number is no {field.type}; write it in decimal notation"
@@ -144,9 +148,10 @@ class CsvTable(Table):
         table = table.slice(start, max(min(stop, group.rows) - start, 0)).combine_chunks()
         yield from table.to_batches(max_chunksize=batch_rows)
 
-    def _parse(self, group: RowGroup, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    def _parse(
+        self, group: RowGroup, content: bytes, names: Sequence[str], types: Mapping[str, pa.DataType]
+    ) -> pa.Table:
         file = self.files[group.file]
-        content = self._bytes(group)
         try:
             table = pa_csv.read_csv(
                 io.BytesIO(content),
@@ -179,12 +184,11 @@ class CsvTable(Table):
             "close the quotes in their line and put no line breaks into values"
         )
 
-    def _hexadecimal(self, group: RowGroup, name: str) -> int | None:
+    def _hexadecimal(self, group: RowGroup, content: bytes, name: str) -> int | None:
         """The first row of a block whose value in a column of integers is hexadecimal."""
-        content = self._bytes(group)
         if b"0x" not in content and b"0X" not in content:
             return None
-        texts = self._parse(group, [name], {name: pa.string()}).column(0)
+        texts = self._parse(group, content, [name], {name: pa.string()}).column(0)
         row = pc.index(pc.match_substring_regex(texts, _HEXADECIMAL), True).as_py()
         return None if row < 0 else row
 
@@ -204,7 +208,8 @@ class CsvTable(Table):
             return UserError(f'{where}: column "{self.names[int(column)]}": "{value}" is no {kind}')
         if found := _BYTES_OF.search(text):
             name = self.names[int(found.group(1))]
-            values = self._parse(group, [name], {name: pa.binary()}).column(0).to_pylist()
+            content = self._bytes(group)
+            values = self._parse(group, content, [name], {name: pa.binary()}).column(0).to_pylist()
             row = next(row for row, value in enumerate(values) if not _is_utf8(value))
             return _not_utf8(f'{self.where(group, row)}: column "{name}"', values[row])
         return UserError(f"{self.files[group.file]}: cannot be read as CSV ({text.splitlines()[0]})")

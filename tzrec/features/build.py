@@ -232,14 +232,13 @@ class _Builder:
         default = numbers(rows_of(pa.array([text]), separator, where).flat, pa.float32(), where)
         if len(default) not in (0, 1, width):
             raise UserError(f"{where}: {len(default)} numbers, value_dim says {width}")
+        if not np.isfinite(default).all():
+            raise UserError(f'{where}: "{text}" is not finite; give another number, or "" for zeros')
         normalizer = None if self.is_encoded else build_normalizer(getattr(config, "normalizer", ""))
         if normalizer is not None:
             default = normalized(normalizer, default.astype(np.float64))
-        if not np.isfinite(default).all():
-            behind = " behind the normalizer" if normalizer else ""
-            raise UserError(
-                f'{where}: "{text}" is not finite{behind}; give another number, or "" for zeros{behind}'
-            )
+            # The default of the default is 0, of which log(x) makes -inf: then there is none.
+            default = np.where(np.isfinite(default), default, 0).astype(np.float32)
         return RawFeature(
             **common,
             value_dim=width,
