@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tzrec.datasets.attributes import AttributeType
+from tzrec.datasets.attributes import AttributeType, Place, from_text
 from tzrec.datasets.negative_table import NegativeTable, open_table
 from tzrec.runtime.errors import UserError
 
@@ -134,6 +134,15 @@ def test_every_type_of_a_training_column() -> None:
     )
     assert [column.type for column in taken.values()] == list(kinds)
     assert [column.to_pylist()[0] for column in taken.values()] == [value for _, value in kinds.values()]
+
+
+def test_lists_of_one_length() -> None:
+    kind = AttributeType("v", pa.list_(pa.float32(), 2), "\x1d")
+    place = Place("items.txt", 2)
+    taken = from_text(pa.array(["1\x1d2", "", "3\x1d4"]), kind, place)
+    assert (taken.type, taken.to_pylist()) == (kind.type, [[1.0, 2.0], None, [3.0, 4.0]])
+    with pytest.raises(UserError, match=r'items\.txt:3: attribute "v": .*is not 2 values'):
+        from_text(pa.array(["1\x1d2", "1\x1d2\x1d3"]), kind, place)
 
 
 PAIR = [AttributeType("n", pa.int32(), "\x1d"), AttributeType("f", pa.list_(pa.float32()), "\x1d")]

@@ -143,9 +143,17 @@ def _convert(texts: pa.Array, kind: pa.DataType, separator: str, name: str, plac
         )
     if is_list(kind):
         nested = is_list(kind.value_type)
-        offsets, flat, place = _split(texts, re.escape(OUTER) if nested else separator, place)
-        values = _convert(flat, kind.value_type, separator, name, place)
-        return pa.ListArray.from_arrays(offsets, values).cast(kind)
+        offsets, flat, places = _split(texts, re.escape(OUTER) if nested else separator, place)
+        values = _convert(flat, kind.value_type, separator, name, places)
+        lists = pa.ListArray.from_arrays(offsets, values)
+        if pa.types.is_fixed_size_list(kind):
+            counts = pc.list_value_length(lists)
+            wrong = pc.and_(pc.not_equal(counts, kind.list_size), pc.not_equal(counts, 0))
+            what = f"{name}{{}} is not {kind.list_size} values, which {kind} holds"
+            refuse(wrong, texts, place, what)
+            # No value is a list that is missing: an empty one would have the wrong length.
+            lists = pc.if_else(pc.equal(counts, 0), pa.scalar(None, lists.type), lists)
+        return lists.cast(kind)
     return number(texts, kind, name, place)
 
 
