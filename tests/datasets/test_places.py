@@ -59,7 +59,14 @@ def test_the_place_of_a_bad_value_in_csv(tmp_path: Path) -> None:
 
 def test_a_list_of_the_wrong_width(tmp_path: Path) -> None:
     pq.write_table(pa.table({"c": [[1.0, 2.0]] * 5 + [[1.0, 2.0, 3.0]]}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"row group 0, row 5: .*3 values, value_dim says 2"):
+    with pytest.raises(UserError, match=r"row group 0, row 5: .*3 values \(1, 2, 3\), value_dim says 2"):
+        list(loader(str(tmp_path), PAIR).batches())
+
+
+def test_a_null_where_none_can_be(tmp_path: Path) -> None:
+    """A row may be missing; a number of a vector that is there may not."""
+    pq.write_table(pa.table({"c": [[1.0, 2.0], None, [1.0, None]]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"row group 0, row 2: .*1 values \(1\), value_dim .* \(a null or"):
         list(loader(str(tmp_path), PAIR).batches())
 
 
