@@ -28,8 +28,8 @@ from tzrec.runtime.processes import gather
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
 from tzrec.training.checkpoint import Facts, Position
-from tzrec.training.loop import check_replicas
 from tzrec.training.placement import describe_plan, show_plan
+from tzrec.training.replicas import check_replicas
 from tzrec.training.saving import Saver
 from tzrec.training.state import restore, state_of
 from tzrec.training.step import Stepper
