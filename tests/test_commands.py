@@ -2,17 +2,20 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.small import ITEMS, Small, command, make_small
+from tests.small import ITEMS, Running, Small, command, make_small
 from tzrec.config import prepare
 from tzrec.datasets.batch import serving_tensors
 from tzrec.datasets.build import build_loader
@@ -203,6 +206,29 @@ def test_predict_refuses(
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_killed_predict_leaves_nothing_that_looks_finished(
+    trained: Small, exported: Path, tmp_path: Path
+) -> None:
+    # So many small batches that it is far from its end when its first file appears.
+    table = pq.read_table(f"{trained.root}/eval")
+    pq.write_table(pa.concat_tables([table] * 600), tmp_path / "in.parquet")
+    out, staged = tmp_path / "out", tmp_path / "out.unfinished"
+    words = ("--scripted_model_path", exported / "user", "--predict_input_path", tmp_path / "in.parquet")
+    words += ("--predict_output_path", out, "--batch_size", 10)
+    running = Running(tmp_path / "log", "tzrec.predict", *words)
+    end = time.monotonic() + 90
+    while not (staged / "part-0.parquet").exists() and running.process.poll() is None:
+        assert time.monotonic() < end, running.err.read_text()
+        time.sleep(0.01)
+    running.kill_all()
+    assert running.process.returncode == -signal.SIGKILL, running.err.read_text()
+    assert sorted(entry.name for entry in tmp_path.glob("out*")) == [staged.name]
+    done = command("tzrec.predict", *words, "--predict_steps", 3)
+    assert done.returncode == 0, done.stderr
+    assert sorted(entry.name for entry in tmp_path.glob("out*")) == [out.name]
+    assert pq.read_table(out).num_rows == 30
 
 
 def test_predict_keeps_all_columns_profiles_and_explains(

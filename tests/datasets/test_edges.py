@@ -62,6 +62,31 @@ def test_of_more_edges_the_draw_follows_the_weights() -> None:
     )
 
 
+def test_what_is_barred_is_as_if_it_had_no_edge() -> None:
+    # The first row has four edges, of which items 1 and 3 are barred; the second has all of them barred
+    # but one, the third (few edges) one of two.
+    users = np.array([1, 1, 1, 1, 1, 2, 2, 2, 4, 4])
+    items = np.array([0, 1, 2, 3, 4, 0, 1, 2, 5, 6])
+    weights = np.array([1.0, 9.0, 2.0, 9.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    built = Edges.build(users, items, weights)
+    taboo = [{1, 3}, {0, 2}, {6}]
+
+    def barred(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        pairs = zip(rows.tolist(), items.tolist(), strict=True)
+        return np.array([item in taboo[row % 3] for row, item in pairs], bool)
+
+    batch = pa.array([1, 2, 4] * 4000)
+    found, rows = built.draw(batch, 2, np.random.default_rng(3), barred, 2)
+    assert np.bincount(rows % 3).tolist() == [8000, 4000, 4000]
+    assert set(found[rows % 3 == 1].tolist()) == {1}
+    assert set(found[rows % 3 == 2].tolist()) == {5}
+    # Of weights 1, 2, 5 two are drawn: what is left out has probabilities as worked below.
+    first = np.bincount(found[rows % 3 == 0], minlength=5)
+    assert first[[1, 3]].tolist() == [0, 0]
+    left_out = [2 / 8 * 5 / 6 + 5 / 8 * 2 / 3, 1 / 8 * 5 / 7 + 5 / 8 * 1 / 3, 1 / 8 * 2 / 7 + 2 / 8 * 1 / 6]
+    assert 1 - first[[0, 2, 4]] / 4000 == pytest.approx(left_out, abs=0.03)
+
+
 def test_ranges() -> None:
     assert ranges(np.array([5, 0, 2]), np.array([2, 0, 3])).tolist() == [5, 6, 2, 3, 4]
     assert ranges(np.empty(0, np.int64), np.empty(0, np.int64)).tolist() == []

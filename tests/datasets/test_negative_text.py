@@ -149,7 +149,8 @@ PAIR = [AttributeType("n", pa.int32(), "\x1d"), AttributeType("f", pa.list_(pa.f
 BAD = {
     "two columns": ("8\t1", "2 columns where id, weight, attrs make 3"),
     "four columns": ("8\t1\t1,2\tx", "4 columns where"),
-    "an empty line": ("", "an empty id"),
+    "an empty line": ("", "an empty line where id, weight, attrs make 3 columns"),
+    "empty columns": ("\t\t", "an empty id"),
     "no weight": ("8\t\t1,2", "an empty weight"),
     "a word as weight": ("8\tmuch\t1,2", "the weight 'much' is no double"),
     "weight nan": ("8\tnan\t1,2", "the weight 'nan' is no double"),
@@ -185,6 +186,13 @@ def test_a_mistake_is_told_with_its_line(name: str, before: int, block: int) -> 
     content = "\n".join([HEADER, *good, line, "77\t1\t1,2"])
     found = mistake(content.encode(), PAIR, block, ",")
     assert f"table.txt:{before + 2}: {message}" in found
+
+
+@pytest.mark.parametrize("block", [1, 30, 1 << 20])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_empty_line_at_the_end(end: str, block: int) -> None:
+    content = end.join([HEADER, "1\t1\t1,2", "2\t1\t1,2", "", ""]).encode()
+    assert "table.txt:4: an empty line where" in mistake(content, PAIR, block, ",")
 
 
 @pytest.mark.parametrize("block", [1, 30, 1 << 20])

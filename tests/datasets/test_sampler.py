@@ -157,6 +157,21 @@ def test_hard_negatives_of_each_row_but_not_its_own_item(tmp_path: Path) -> None
     assert seen == {2, 3, 4}
 
 
+@pytest.mark.parametrize("items", [[3, 7], [[3], [2, 7, 4]]])
+def test_a_row_whose_own_item_is_a_hard_edge_gets_as_many_hard_ones(tmp_path: Path, items: list) -> None:
+    hard = edges((1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 4), (2, 6), (2, 7))
+    sampler = NegativeSampler(
+        pool(tmp_path, [1.0] * 8), 5, "item", hard=hard, hard_count=2, user_column="user"
+    )
+    columns = {"item": pa.array(items), "user": pa.array([1, 2])}
+    for seed in range(30):
+        drawn = sampler.draw(columns, np.random.default_rng(seed))
+        assert drawn.hard_rows.tolist() == [0, 0, 1, 1]
+        assert sorted(drawn.hard[:2].tolist()) == [2, 4]
+        own = items[1] if isinstance(items[1], list) else [items[1]]
+        assert len(set(drawn.hard[2:].tolist()) - set(own)) == 2
+
+
 def test_several_items_of_a_row(tmp_path: Path) -> None:
     sampler = NegativeSampler(pool(tmp_path, [1.0] * 5), 200, "item")
     assert set(shared(sampler, pa.array(["0;1", "3"])).tolist()) == {2, 4}

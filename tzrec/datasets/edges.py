@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.keys import keys_of_each
+
+# barred(rows int64 [P], items [P]) -> bool [P]: which rows of the batch must not be given which rows of
+# the pool.
+Barred = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,25 @@ class Edges:
         return self.items[ranges(starts, lengths)].astype(np.int64, copy=False), np.repeat(rows, lengths)
 
     def draw(
-        self, users: pa.Array, most: int, generator: np.random.Generator
+        self,
+        users: pa.Array,
+        most: int,
+        generator: np.random.Generator,
+        barred: Barred | None = None,
+        most_barred: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """At most `most` different items of each user's edges.
+        """At most `most` different items of each user's edges, but for barred ones.
 
         A user with no more edges than that has all of them. Of more, `most` are drawn without
         replacement by weight (Efraimidis and Spirakis, "Weighted random sampling with a
         reservoir", IPL 2006): those with the least of an exponential variable over the weight.
+
+        Args:
+            users: ids, B rows.
+            most: items a row, at the most.
+            generator: where the randomness comes from.
+            barred: what a row must not be given; the draw is as if it had no such edge.
+            most_barred: how many items of a row may be barred, at the most.
 
         Returns:
             (int64 [H] rows of the pool, int64 [H] rows of the batch, ascending).
@@ -95,9 +112,22 @@ class Edges:
             places[beyond] = 0
             waiting /= self.weights[places]
             waiting[beyond] = np.inf
-            least = np.argpartition(waiting, most - 1, axis=1)[:, :most]
-            chosen[out[some, None] + np.arange(most)] = np.take_along_axis(places, least, axis=1)
-        return self.items[chosen].astype(np.int64, copy=False), np.repeat(rows, counts)
+            # Among so many of the least, `most` are not barred, if there are as many at all.
+            width = min(most + most_barred, 1 << bits)
+            least = np.argpartition(waiting, width - 1, axis=1)[:, :width]
+            if barred is not None:
+                least = np.take_along_axis(least, np.argsort(np.take_along_axis(waiting, least, 1), 1), 1)
+                found = self.items[np.take_along_axis(places, least, axis=1)]
+                unfit = barred(np.repeat(rows[some], width), found.ravel()).reshape(found.shape)
+                # What is barred goes behind the others, and what lies beyond the user's edges behind both.
+                unfit = unfit + 2 * np.take_along_axis(beyond, least, axis=1)
+                least = np.take_along_axis(least, np.argsort(unfit, axis=1, kind="stable"), axis=1)
+            chosen[out[some, None] + np.arange(most)] = np.take_along_axis(places, least[:, :most], axis=1)
+        items, owners = self.items[chosen].astype(np.int64, copy=False), np.repeat(rows, counts)
+        if barred is None:
+            return items, owners
+        fit = ~barred(owners, items)
+        return items[fit], owners[fit]
 
     def _users(self, users: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(first edge, number of edges, row of the batch) of each user that has edges."""

@@ -182,7 +182,7 @@ def text_columns(block: bytes, place: Place, delimiter: str, header: Header) -> 
     """The columns of a block of whole lines, as text.
 
     Raises:
-        UserError: a line with another number of columns, bytes that are not UTF-8.
+        UserError: an empty line, a line with another number of columns, bytes that are not UTF-8.
     """
     names = [name for name, _ in header]
     if block.count(b"\r") != block.count(b"\r\n"):
@@ -219,7 +219,18 @@ def text_columns(block: bytes, place: Place, delimiter: str, header: Header) -> 
             f"make {len(names)}: {row.text[:SHOWN]!r}; "
             f"columns are separated by {delimiter!r} (field_delimiter)"
         )
-    return [pa.concat_arrays(column.chunks) for column in table.columns]
+    columns = [pa.concat_arrays(column.chunks) for column in table.columns]
+    # To Arrow an empty line is one of empty columns.
+    empty = pc.equal(columns[0], "").to_numpy(zero_copy_only=False)
+    if empty.any():
+        lines = block.split(b"\n")
+        for row in np.flatnonzero(empty).tolist():
+            if not lines[row].removesuffix(b"\r"):
+                raise UserError(
+                    f"{place.of(row)}: an empty line where {', '.join(names)} make {len(names)} columns; "
+                    "remove it"
+                )
+    return columns
 
 
 def ids_of(column: pa.Array, text_ids: bool, place: Place) -> pa.Array:

@@ -154,9 +154,13 @@ class NegativeSampler:
             masked = forbidden.pairs(shared)
         hard, hard_rows = np.empty(0, np.int64), np.empty(0, np.int64)
         if self.hard is not None:
-            hard, hard_rows = self.hard.draw(columns[self.user_column], self.hard_count, generator)
-            own = _pair_in(hard_rows, self.table.keys[hard], key_rows, keys)
-            hard, hard_rows = hard[~own], hard_rows[~own]
+            hard, hard_rows = self.hard.draw(
+                columns[self.user_column],
+                self.hard_count,
+                generator,
+                lambda rows, items: _pair_in(rows, self.table.keys[items], key_rows, keys),
+                int(np.bincount(key_rows).max(initial=0)),
+            )
         return Drawn(shared, masked, hard, hard_rows)
 
     def extend(
