@@ -25,8 +25,8 @@ import torch
 from tzrec.datasets.batch import serving_tensors
 from tzrec.datasets.build import compute_all
 from tzrec.datasets.parquet import ParquetTable
-from tzrec.datasets.staging import StagedFolder
 from tzrec.retrieval.flags import positive
+from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.world import World
 from tzrec.serving.bundle import Bundle
 from tzrec.serving.predictor import Predictor
@@ -99,7 +99,8 @@ def compare(work: Path, tower: str, batch_size: int, threads: int, repeats: int)
             bundle, paths, reserved.split(","), bundle.outputs, World(), batch_size, threads
         )
         began = time.perf_counter()
-        predictor.run(StagedFolder(str(out), "--out", World()))
+        with StagedFolder(str(out), "--out", World()) as folder:
+            predictor.run(folder)
         times["predict"].append(time.perf_counter() - began)
     shutil.rmtree(work / "out")
     ratio = median(floor / whole for floor, whole in zip(*times.values(), strict=True))

@@ -214,20 +214,21 @@ def test_a_killed_predict_leaves_nothing_that_looks_finished(
     # So many small batches that it is far from its end when its first file appears.
     table = pq.read_table(f"{trained.root}/eval")
     pq.write_table(pa.concat_tables([table] * 600), tmp_path / "in.parquet")
-    out, staged = tmp_path / "out", tmp_path / "out.unfinished"
+    out = tmp_path / "out"
     words = ("--scripted_model_path", exported / "user", "--predict_input_path", tmp_path / "in.parquet")
     words += ("--predict_output_path", out, "--batch_size", 10)
     running = Running(tmp_path / "log", "tzrec.predict", *words)
     end = time.monotonic() + 90
-    while not (staged / "part-0.parquet").exists() and running.process.poll() is None:
+    while not list(tmp_path.glob(".out.unfinished-*/part-0.parquet")) and running.process.poll() is None:
         assert time.monotonic() < end, running.err.read_text()
         time.sleep(0.01)
     running.kill_all()
     assert running.process.returncode == -signal.SIGKILL, running.err.read_text()
-    assert sorted(entry.name for entry in tmp_path.glob("out*")) == [staged.name]
+    assert not out.exists()
     done = command("tzrec.predict", *words, "--predict_steps", 3)
     assert done.returncode == 0, done.stderr
-    assert sorted(entry.name for entry in tmp_path.glob("out*")) == [out.name]
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {"in.parquet", "log.out", "log.err", "out"}
     assert pq.read_table(out).num_rows == 30
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tzrec.config import prepare
-from tzrec.datasets.staging import StagedFolder
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.command import Parser, run, split_names
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
 
@@ -39,14 +39,14 @@ def main(argv: Sequence[str]) -> None:
         say(world, note)
     # One process has all to do. The others must not look at export_dir, which it is making.
     if world.is_first:
-        folder = StagedFolder(arguments.export_dir, "--export_dir", World())
-        export(pipeline, arguments.checkpoint_path, assets, folder)
+        with StagedFolder(arguments.export_dir, "--export_dir", World()) as folder:
+            export(pipeline, arguments.checkpoint_path, assets, folder)
 
 
 def export(
     pipeline: EasyRecConfig, checkpoint_path: str | None, assets: list[Path], folder: StagedFolder
 ) -> None:
-    """Writes both towers of a checkpoint into the folder.
+    """Writes both towers of a checkpoint into the folder, which has begun, and finishes it.
 
     Raises:
         UserError: no checkpoint, or one that does not fit the configuration.
@@ -56,9 +56,9 @@ def export(
 
     chosen = choose(pipeline, checkpoint_path)
     model = load_model(pipeline, chosen)
-    folder.begin()
-    for name, tower in split(model).items():
-        write_bundle(folder.path / name, tower, pipeline, assets)
+    with folder.writing():
+        for name, tower in split(model).items():
+            write_bundle(folder.path / name, tower, pipeline, assets)
     folder.finish()
     say(World(), f"exported {chosen} to {folder.final / 'user'} and {folder.final / 'item'}")
 

@@ -14,9 +14,9 @@ import argparse
 from collections.abc import Sequence
 
 from tzrec.datasets.files import expand
-from tzrec.datasets.staging import StagedFolder
 from tzrec.runtime.command import Parser, run, split_names
 from tzrec.runtime.errors import UserError, nearest
+from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.world import World
 
 
@@ -60,8 +60,12 @@ def main(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     expand(arguments.predict_input_path, (".parquet",), "--predict_input_path")
     world = World.from_environment()
-    folder = StagedFolder(arguments.predict_output_path, "--predict_output_path", world)
+    with StagedFolder(arguments.predict_output_path, "--predict_output_path", world) as folder:
+        predict(arguments, world, folder)
 
+
+def predict(arguments: argparse.Namespace, world: World, folder: StagedFolder) -> None:
+    """Writes the vectors into the folder, which has begun, and finishes it. Collective."""
     import torch
 
     from tzrec.runtime.processes import leave_group

@@ -5,7 +5,6 @@ import pytest
 
 from tests.preparation.support import negatives, read
 from tzrec.preparation.config_text import Paths, Word, quoted, render
-from tzrec.preparation.staging import staged
 from tzrec.preparation.tables import negative_weights, write_negatives, write_parts
 from tzrec.runtime.errors import UserError
 
@@ -67,50 +66,6 @@ def test_an_attribute_with_a_character_of_the_format_is_refused(tmp_path):
 def test_weights():
     assert negative_weights(np.array([0, 3, 99]), 0.5).tolist() == [1, 2, 10]
     assert negative_weights(np.array([0, 3, 99]), 0.0).tolist() == [1, 1, 1]
-
-
-def test_staged_shows_nothing_before_the_end(tmp_path):
-    final = tmp_path / "deep" / "out"
-    with staged(str(final)) as folder:
-        (folder / "a").write_text("x")
-        assert not final.exists()
-    assert [path.name for path in final.parent.iterdir()] == ["out"]
-    assert (final / "a").read_text() == "x"
-
-
-def test_staged_fills_an_empty_folder(tmp_path):
-    with staged(str(tmp_path)) as folder:
-        (folder / "a").write_text("x")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-@pytest.mark.parametrize("inside", [True, False])
-def test_staged_leaves_nothing_after_a_failure(tmp_path, inside):
-    final = tmp_path / "out"
-    if inside:
-        final.mkdir()
-
-    def fail():
-        with staged(str(final)) as folder:
-            (folder / "a").write_text("x")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert list(final.iterdir()) == [] if inside else list(tmp_path.iterdir()) == []
-
-
-def test_staged_refuses_what_holds_something(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="already holds something"), staged(str(tmp_path)):
-        pass
-    with pytest.raises(UserError, match="is a file"), staged(str(tmp_path / "file")):
-        pass
-    with pytest.raises(UserError, match="cannot be written"), staged(str(tmp_path / "file" / "deeper")):
-        pass
-    with pytest.raises(UserError, match="no local folder"), staged("s3://bucket/x"):
-        pass
-    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_text_format():

@@ -23,7 +23,6 @@ from tzrec.retrieval.index import (
     search,
 )
 from tzrec.retrieval.items import ItemTable
-from tzrec.retrieval.outputs import replace_together
 from tzrec.retrieval.pool import Search, open_pool, write_pool
 from tzrec.retrieval.witness import Witness, ask, latency
 from tzrec.runtime.errors import UserError
@@ -266,17 +265,3 @@ def test_a_bad_vector_says_its_row_of_the_table(tmp_path):
 def test_a_table_without_rows(tmp_path):
     with pytest.raises(UserError, match="has no row"):
         write_items(tmp_path / "a.parquet", pa.array([], pa.int64()), units(0))
-
-
-def test_files_change_their_names_together(tmp_path):
-    def put(name, text):
-        (tmp_path / name).write_text(text)
-        return tmp_path / name
-
-    first, second = put("first", "old"), tmp_path / "nowhere" / "second"
-    with pytest.raises(FileNotFoundError):
-        replace_together([(put("new first", "new"), first), (put("new second", "new"), second)])
-    assert first.read_text() == "old"
-    replace_together([(put("new first", "new"), first), (put("new second", "new"), tmp_path / "second")])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "second"]
-    assert first.read_text() == "new"

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.features.support import build
-from tzrec.datasets.staging import StagedFolder
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.world import World
 from tzrec.serving import predictor
 from tzrec.serving.predictor import MARKER, Predictor, list_column
@@ -68,8 +68,8 @@ def test_a_part_has_few_row_groups_and_a_marker(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     paths = write(tmp_path / "in", 1000)
     monkeypatch.setattr(predictor, "GROUP_BYTES", 5000)
-    folder = StagedFolder(str(tmp_path / "out"), "--out", World())
-    Predictor(Doubling(), paths, ["id"], ["emb"], World(), batch_size=10).run(folder)
+    with StagedFolder(str(tmp_path / "out"), "--out", World()) as folder:
+        Predictor(Doubling(), paths, ["id"], ["emb"], World(), batch_size=10).run(folder)
     assert json.loads((tmp_path / "out" / MARKER).read_text()) == {
         "rows": 1000,
         "parts": {"part-0.parquet": 1000},
@@ -85,10 +85,35 @@ def test_a_part_has_few_row_groups_and_a_marker(tmp_path, monkeypatch):
 def test_a_run_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "in").mkdir()
     paths = write(tmp_path / "in", 300)
-    folder = StagedFolder(str(tmp_path / "out"), "--out", World())
-    with pytest.raises(UserError, match="a bad row"):
+    out = StagedFolder(str(tmp_path / "out"), "--out", World())
+    with pytest.raises(UserError, match="a bad row"), out as folder:
         Predictor(Doubling(fail_at=250), paths, [], ["emb"], World(), batch_size=10).run(folder)
     assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_part_that_is_not_what_was_written_is_told_before_the_marker(tmp_path, monkeypatch):
+    """Two predicts into one output: the file had 4 bytes, and "wrote 120000 rows" was said of it."""
+    (tmp_path / "in").mkdir()
+    paths = write(tmp_path / "in", 300)
+    whole_write, spoils = Predictor._write, []
+
+    def write_and_lose(self, folder, steps):
+        rows = whole_write(self, folder, steps)
+        spoils[-1](folder.path / "part-0.parquet")
+        return rows
+
+    monkeypatch.setattr(Predictor, "_write", write_and_lose)
+    fewer = pa.table({"number": [1.0]})
+    for spoil, said in (
+        (lambda part: part.write_bytes(b"PAR1"), "300 rows were written and cannot be read back"),
+        (lambda part: part.unlink(), "300 rows were written and cannot be read back"),
+        (lambda part: pq.write_table(fewer, part), "300 rows were written, 1 are in the file"),
+    ):
+        spoils.append(spoil)
+        out = StagedFolder(str(tmp_path / "out"), "--out", World())
+        with pytest.raises(UserError, match=said), out as folder:
+            Predictor(Doubling(), paths, [], ["emb"], World(), batch_size=10).run(folder)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["in"]
 
 
 def test_vectors_become_a_column_without_a_copy():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+CONFIG = "pipeline.config"
+
 # A name and what it is set to: Word (an enum), bool, number, str, a tuple of these (a repeated
 # field) or the list of the fields of a message.
 # The name "#" is a comment, "" an empty line.

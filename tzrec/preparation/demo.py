@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.preparation import ads
-from tzrec.preparation.config_text import Paths
+from tzrec.preparation.config_text import CONFIG, Paths
 from tzrec.preparation.demo_world import MISSING, World, build, item_buckets
-from tzrec.preparation.staging import CONFIG
 from tzrec.preparation.tables import chunks, negative_weights, write_negatives, write_parts
 from tzrec.runtime.errors import UserError
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tzrec.preparation.config_text import Feature, Paths, Recipe, pipeline_text
+from tzrec.preparation.config_text import CONFIG, Feature, Paths, Recipe, pipeline_text
 from tzrec.preparation.movielens_files import MovieLens, read
-from tzrec.preparation.staging import CONFIG
 from tzrec.preparation.tables import chunks, negative_weights, write_negatives, write_parts
 
 HISTORY_LENGTH = 50

@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.preparation import ads, taobao_files
-from tzrec.preparation.config_text import Paths
-from tzrec.preparation.staging import CONFIG
+from tzrec.preparation.config_text import CONFIG, Paths
 from tzrec.preparation.tables import chunks, negative_weights, write_negatives, write_parts
 from tzrec.preparation.taobao_files import Clicks, Keyed
 from tzrec.runtime.errors import UserError

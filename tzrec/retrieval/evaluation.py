@@ -1,8 +1,8 @@
 """One run of the hit rate: all rows of a user table against a pool, on all ranks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,9 @@ from tzrec.retrieval.hit_rate import Tally
 from tzrec.retrieval.measures import Coverage, Measure, Mrr, Ndcg, Popular, Random, Scored
 from tzrec.retrieval.page import Line, Report
 from tzrec.retrieval.pool import Pool
-from tzrec.retrieval.sharing import agreed
 from tzrec.retrieval.users import Retrieval, UserTable, details, details_schema, score
-from tzrec.runtime.processes import gather
+from tzrec.runtime.output import StagedFolder
+from tzrec.runtime.processes import agreed, gather
 from tzrec.runtime.progress import bar
 from tzrec.runtime.world import World
 
@@ -127,7 +127,7 @@ class Evaluation:
         self.measures = [make[name]() for name in metrics]
         self.breakdown = Breakdown(self.pool) if breakdown else None
 
-    def run(self, details_folder: Path | None) -> Result:
+    def run(self, output: StagedFolder | None) -> Result:
         """Scores all rows; every rank writes its part of the details. Collective.
 
         Raises:
@@ -135,7 +135,7 @@ class Evaluation:
         """
         world = self.world
         start, stop = world.share(self.users.table.num_rows)
-        own = agreed(world, lambda: self._own_rows(start, stop, details_folder))
+        own = agreed(world, lambda: self._own_rows(start, stop, output))
         tallies = gather(world, own)
         for name in ("measures", "breakdown"):
             for rank, others in enumerate(gather(world, getattr(self, name))):
@@ -146,30 +146,35 @@ class Evaluation:
                         one.add(other)
         return Result(self.ks, sum(tallies, Tally.nothing(self.how.top_k)), self.measures)
 
-    def _own_rows(self, start: int, stop: int, folder: Path | None) -> Tally:
-        writer = None
-        if folder is not None:
-            schema = details_schema(self.users)
-            writer = pq.ParquetWriter(folder / f"part-{self.world.rank}.parquet", schema)
-
-        def see(scored: Scored) -> None:
-            for measure in self.measures:
-                measure.see(scored)
-            if self.breakdown is not None:
-                self.breakdown.see(scored)
-            if writer is not None:
-                writer.write_batch(details(scored, self.pool.ids).cast(schema))
-
-        watched = bool(self.measures or self.breakdown is not None or writer)
+    def _own_rows(self, start: int, stop: int, output: StagedFolder | None) -> Tally:
+        watched = bool(self.measures or self.breakdown is not None or output)
         title = "hit rate" if self.world.size == 1 else f"hit rate (1 of {self.world.size} shares)"
-        try:
-            with bar(self.world, stop - start, "rows", title) as progress:
-                return score(
-                    self.users, start, stop, self.pool, self.how, see if watched else None, progress.update
-                )
-        finally:
-            if writer is not None:
-                writer.close()
+        with bar(self.world, stop - start, "rows", title) as progress, ExitStack() as stack:
+            write: Callable[[Scored], object] | None = None
+            if output is not None:
+                write = stack.enter_context(self._writer(output))
+
+            def see(scored: Scored) -> None:
+                for measure in self.measures:
+                    measure.see(scored)
+                if self.breakdown is not None:
+                    self.breakdown.see(scored)
+                if write is not None:
+                    write(scored)
+
+            return score(
+                self.users, start, stop, self.pool, self.how, see if watched else None, progress.update
+            )
+
+    @contextmanager
+    def _writer(self, output: StagedFolder) -> Iterator[Callable[[Scored], object]]:
+        """What writes the details of rows into this rank's part."""
+        schema = details_schema(self.users)
+        with (
+            output.writing(),
+            pq.ParquetWriter(output.path / f"part-{self.world.rank}.parquet", schema) as writer,
+        ):
+            yield lambda scored: writer.write_batch(details(scored, self.pool.ids).cast(schema))
 
     def report(self, result: Result, index_type: str) -> Report:
         """What the page of a run shows."""

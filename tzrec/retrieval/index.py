@@ -230,8 +230,14 @@ def search(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
 
 
 def save(index: Any, path: str) -> None:
-    """Writes a file that faiss.read_index loads."""
-    faiss.write_index(index, path)
+    """Writes a file that faiss.read_index loads.
+
+    Raises:
+        OSError: a refused write.
+    """
+    # faiss's own writer only prints that the last bytes did not reach the file when it is closed.
+    with open(path, "wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, 1 << 20))  # type: ignore[attr-defined]
 
 
 def load(path: str, shared: bool = False) -> Any:

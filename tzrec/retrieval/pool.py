@@ -5,6 +5,7 @@ memory. They lie in the temporary folder and go when all processes have mapped t
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from tzrec.retrieval.index import Plan, building, empty, load, save
 from tzrec.retrieval.items import BLOCK_ROWS, ItemTable, refuse_duplicates
 from tzrec.retrieval.probing import Probes
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.storage import refusal
 
 # From this share of probed lists on, looking at every item and leaving out those of the other lists
 # is faster than going through the lists. docs/benchmarks.md has the figures.
@@ -215,8 +217,12 @@ def write_pool(
         if plan.nlist:
             index = empty(plan, dim)
             index.train(np.ascontiguousarray(sample))
-            np.save(folder / "centres.npy", index.quantizer.reconstruct_n(0, plan.nlist))
+            centres = index.quantizer.reconstruct_n(0, plan.nlist)
         try:
+            if index is not None:
+                # Through a file of Python, which names the errno of a refused write; numpy does not.
+                with open(folder / "centres", "wb") as file:
+                    file.write(centres.data)
             with open(folder / "vectors", "wb") as vectors, open(folder / "lists", "wb") as lists:
                 for block_ids, block in items.blocks(dim, BLOCK_ROWS):
                     ids.append(block_ids)
@@ -235,20 +241,22 @@ def write_pool(
                 writer.write_table(table)
             if by_lists:
                 save(index, str(folder / "ivf"))
+            facts = {
+                "dim": dim,
+                # A float32 sum of squares may round up; a bound must not be below it.
+                "longest": longest * (1 + 1e-6),
+                "metric": plan.metric,
+                "nprobe": plan.nprobe,
+                "shard_items": how.shard(dim),
+            }
+            (folder / "pool.json").write_text(json.dumps(facts))
         except OSError as error:
+            if refusal(error) is None:
+                raise
             raise UserError(
-                f"{folder}: {error.strerror or error}; the item vectors need {4 * dim * len(items):,} bytes "
-                "there, set TMPDIR to a folder that has the room"
+                f"{folder}: {os.strerror(refusal(error) or 0)}; the item vectors need "
+                f"{4 * dim * len(items):,} bytes there, set TMPDIR to a folder that has the room"
             ) from None
-    facts = {
-        "dim": dim,
-        # A float32 sum of squares may round up; a bound must not be below it.
-        "longest": longest * (1 + 1e-6),
-        "metric": plan.metric,
-        "nprobe": plan.nprobe,
-        "shard_items": how.shard(dim),
-    }
-    (folder / "pool.json").write_text(json.dumps(facts))
 
 
 def open_pool(folder: Path) -> Pool:
@@ -265,7 +273,9 @@ def open_pool(folder: Path) -> Pool:
         facts["shard_items"],
     )
     if facts["nprobe"]:
-        pool.probes = Probes(np.load(folder / "centres.npy"), facts["nprobe"], metric)
+        pool.probes = Probes(
+            np.fromfile(folder / "centres", np.float32).reshape(-1, dim), facts["nprobe"], metric
+        )
         if (folder / "ivf").exists():
             pool.ivf = load(str(folder / "ivf"), shared=True)
         elif not pool.probes.all:

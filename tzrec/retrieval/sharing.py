@@ -1,34 +1,16 @@
-"""Ranks of one job: a failure of one is a failure of all, and the pool is built once a host."""
+"""Ranks of one host: the pool is built once for all of them."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import faiss
 
 from tzrec.retrieval.pool import Pool, open_pool
-from tzrec.runtime.errors import UserError
-from tzrec.runtime.processes import gather
+from tzrec.runtime.processes import agreed, gather
+from tzrec.runtime.scratch import scratch_folder
 from tzrec.runtime.world import World
-
-T = TypeVar("T")
-
-
-def agreed(world: World, work: Callable[[], T]) -> T:
-    """Does `work` on this rank; a UserError on any rank is raised on every one. Collective."""
-    result: list[T] = []
-    problem = None
-    try:
-        result.append(work())
-    except UserError as error:
-        problem = str(error)
-    for message in gather(world, problem):
-        if message is not None:
-            raise UserError(message)
-    return result[0]
 
 
 def build_threads(world: World) -> int:
@@ -44,19 +26,17 @@ def once_a_host(world: World, write: Callable[[Path], object]) -> Pool:
         write: leaves the files of a pool in a folder, which stands in the temporary folder
             (TMPDIR) until all of the host have mapped them.
     """
-    folder = tempfile.mkdtemp(prefix="tzrec-pool-") if world.local_rank == 0 else None
-    try:
+    with ExitStack() as stack:
 
         def first() -> str | None:
-            if folder is not None:
-                write(Path(folder))
-            return folder
+            if world.local_rank != 0:
+                return None
+            folder = stack.enter_context(scratch_folder())
+            write(folder)
+            return str(folder)
 
         folders = gather(world, agreed(world, first))
         # torchrun numbers the processes of a host one after another.
         pool = open_pool(Path(folders[world.rank - world.local_rank] or ""))
         gather(world, None)
         return pool
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,5 @@
 """The index and its ids as the two files that a server takes, whole or not at all."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,8 @@ import pyarrow.compute as pc
 from tzrec.retrieval.graph import build_graph, choose_links
 from tzrec.retrieval.index import Plan, build, load, save
 from tzrec.retrieval.items import BLOCK_ROWS, ItemTable, refuse_duplicates
-from tzrec.retrieval.outputs import replace_together
 from tzrec.retrieval.witness import QUERIES, Latency, Witness, ask, latency
+from tzrec.runtime.output import StagedFiles
 
 INDEX, MAPPING = "faiss_index", "id_mapping"
 
@@ -45,7 +43,7 @@ class Written:
 def create(
     items: ItemTable,
     plan: Plan,
-    folder: Path,
+    folder: StagedFiles,
     batch_size: int,
     see: Callable[[int], object] = lambda rows: None,
 ) -> Written:
@@ -57,7 +55,7 @@ def create(
     Args:
         items: the table.
         plan: the index.
-        folder: for the files; is made. What stands there under their names is replaced at the end.
+        folder: for the files; it has begun, and is finished here.
         batch_size: rows added at once.
         see: is called with the number of rows of each batch that was added.
 
@@ -86,26 +84,24 @@ def create(
         index = build(plan, dim, sample, batches())
     together = pa.concat_arrays(ids)
     refuse_duplicates(together, items.place(items.id_field, 0))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".index-", dir=folder) as staging:
-        files = [(Path(staging, name), folder / name) for name in (MAPPING, INDEX)]
-        (mapping, _), (path, _) = files
+    mapping, path = folder.path / MAPPING, folder.path / INDEX
+    with folder.writing():
         save(index, str(path))
         write_ids(together, mapping)
-        del index
-        written = load(str(path), shared=True)
-        verify(written, together, mapping)
-        facts = Written(
-            len(together),
-            dim,
-            path.stat().st_size,
-            witness.recall(written),
-            len(witness.queries),
-            latency(written, witness.queries),
-            remark,
-        )
-        del written
-        replace_together(files)
+    del index
+    written = load(str(path), shared=True)
+    verify(written, together, mapping)
+    facts = Written(
+        len(together),
+        dim,
+        path.stat().st_size,
+        witness.recall(written),
+        len(witness.queries),
+        latency(written, witness.queries),
+        remark,
+    )
+    del written
+    folder.finish()
     return facts
 
 
@@ -116,8 +112,6 @@ def write_ids(ids: pa.Array, path: Path) -> None:
     with open(path, "wb") as file:
         # A fresh array: its characters are exactly the lines, one after another.
         file.write(lines.buffers()[2])
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def verify(index, ids: pa.Array, mapping: Path) -> None:  # type: ignore[no-untyped-def]

@@ -77,8 +77,10 @@ class Lock:
         """Gives the lock back and removes its file; nothing where this process does not hold it."""
         if self._file is None:
             return
+        # Somebody may have removed it, and another holder made a new one.
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            if self._is_current(self._file):
+                os.unlink(self.path)
         os.close(self._file)
         self._file, self.exclusive = None, False
 

@@ -2,9 +2,11 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World, patience
 
 T = TypeVar("T")
@@ -110,3 +112,19 @@ def gather(world: World, value: T) -> list[T]:
 def barrier(world: World) -> None:
     """Returns when every rank has called it."""
     gather(world, None)
+
+
+def agreed(world: World, work: Callable[[], T]) -> T:
+    """Does `work` on this rank; a UserError on any rank is raised on every one. Collective."""
+    result: list[T] = []
+    problem = None
+    try:
+        result.append(work())
+    except UserError as error:
+        problem = str(error)
+        if world.size == 1:
+            raise
+    for message in gather(world, problem):
+        if message is not None:
+            raise UserError(message)
+    return result[0]

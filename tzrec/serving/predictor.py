@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ import pyarrow.parquet as pq
 from tzrec.datasets.build import worker_count
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.parquet import ParquetTable
-from tzrec.datasets.staging import StagedFolder
 from tzrec.features.feature import outside_lines
 from tzrec.features.graph import columns_of, compute_all
 from tzrec.features.outputs import Computed, Dense, SparseSequence
 from tzrec.runtime.errors import UserError, missing_columns
-from tzrec.runtime.processes import gather
+from tzrec.runtime.output import StagedFile, StagedFolder
+from tzrec.runtime.processes import agreed, gather
 from tzrec.runtime.progress import bar, duration, say
 from tzrec.runtime.world import World
 from tzrec.serving.bundle import Bundle
@@ -94,27 +95,35 @@ class Predictor:
         are held at once.
 
         Args:
-            folder: where the parts go.
+            folder: where the parts go; it has begun, and is finished here.
             steps: stop after so many batches of each process.
             profile: write a trace beside the folder.
+
+        Raises:
+            UserError: a row that cannot be used, a refused write.
         """
         started = time.perf_counter()
-        folder.begin()
-        try:
-            with ExitStack() as stack:
-                if profile:
-                    stack.enter_context(_trace(f"{folder.final}.trace-{self.world.rank}.json"))
+        with ExitStack() as stack:
+            if profile:
+                trace = f"{folder.final}.trace-{self.world.rank}.json"
+                stack.enter_context(_trace(trace))
+            with folder.writing():
                 rows = self._write(folder, steps)
-        except BaseException:
-            folder.give_up()
-            raise
+                check_part(folder.path / part_name(self.world.rank), rows)
         for line in outside_lines(self.bundle.features):
             print(f"rank {self.world.rank}: {line}", flush=True)
         counts = gather(self.world, rows)
         total = sum(counts)
-        if self.world.is_first:
-            parts = {part_name(rank): count for rank, count in enumerate(counts)}
-            (folder.path / MARKER).write_text(json.dumps({"rows": total, "parts": parts}) + "\n")
+        parts = {part_name(rank): count for rank, count in enumerate(counts)}
+
+        def mark() -> None:
+            # What was written may be gone since: the folder may lie on a file system of many hosts.
+            for name, count in parts.items():
+                check_part(folder.path / name, count)
+            with folder.writing():
+                (folder.path / MARKER).write_text(json.dumps({"rows": total, "parts": parts}) + "\n")
+
+        agreed(self.world, lambda: mark() if self.world.is_first else None)
         folder.finish()
         seconds = time.perf_counter() - started
         say(
@@ -154,6 +163,26 @@ class Predictor:
         return written
 
 
+def check_part(path: Path, rows: int) -> None:
+    """Holds what the footer of a part says against what was written.
+
+    Raises:
+        UserError: the file is not there, not whole or has another number of rows.
+    """
+    try:
+        found = pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(
+            f"{path}: {rows} rows were written and cannot be read back ({str(error).splitlines()[0]}); look "
+            "at the disk and whether something else writes there, then start again"
+        ) from None
+    if found != rows:
+        raise UserError(
+            f"{path}: {rows} rows were written, {found} are in the file; look at whether something else "
+            "writes there, then start again"
+        )
+
+
 def part_name(rank: int) -> str:
     """The file that a rank writes."""
     return f"part-{rank}.parquet"
@@ -189,16 +218,23 @@ def cut(flat: list[Any], lengths: np.ndarray) -> list[list[Any]]:
 
 
 class _trace:  # noqa: N801 - used like a function in a with statement
-    """Profiles what happens inside and writes it as a Chrome trace."""
+    """Profiles what happens inside and writes it as a Chrome trace, in a new file of one process."""
 
     def __init__(self, path: str) -> None:
         from torch.profiler import profile
 
-        self.path, self.profiler = path, profile()
+        self.file, self.profiler = StagedFile(path, "--is_profiling", World()), profile()
 
     def __enter__(self) -> None:
+        self.file.begin()
         self.profiler.__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        self.profiler.__exit__(*error)
-        self.profiler.export_chrome_trace(self.path)
+        try:
+            self.profiler.__exit__(*error)
+            if error[0] is None:
+                with self.file.writing():
+                    self.profiler.export_chrome_trace(str(self.file.path))
+                self.file.finish()
+        finally:
+            self.file.give_up()

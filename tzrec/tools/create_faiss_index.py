@@ -28,11 +28,11 @@ from tzrec.retrieval.index import (
     plan_ivf,
 )
 from tzrec.retrieval.items import ItemTable
-from tzrec.retrieval.outputs import local_folder
 from tzrec.retrieval.witness import NEAREST
 from tzrec.retrieval.writing import INDEX, create
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.output import StagedFiles
 from tzrec.runtime.progress import bar, duration, say
 from tzrec.runtime.world import World
 
@@ -102,14 +102,14 @@ def main(argv: Sequence[str]) -> None:
     if not world.is_first:
         return
     began = time.monotonic()
-    folder = local_folder(args.index_output_dir, "--index_output_dir")
-    items = ItemTable.open(
-        args.embedding_input_path, "--embedding_input_path", args.id_field, args.embedding_field
-    )
-    plan = make_plan(args, items)
-    say(world, plan.remark)
-    with bar(world, len(items), "items", "index") as progress:
-        made = create(items, plan, folder, args.batch_size, progress.update)
+    with StagedFiles(args.index_output_dir, "--index_output_dir", World()) as folder:
+        items = ItemTable.open(
+            args.embedding_input_path, "--embedding_input_path", args.id_field, args.embedding_field
+        )
+        plan = make_plan(args, items)
+        say(world, plan.remark)
+        with bar(world, len(items), "items", "index") as progress:
+            made = create(items, plan, folder, args.batch_size, progress.update)
     if made.remark:
         say(world, made.remark)
     found = f"finds {made.recall:.1%} of the {NEAREST} exact nearest of {made.queries} queries"
@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
         + (f" with {plan.nlist} lists" if plan.nlist else "")
         + f", {made.size / 1e6:.1f} MB, {duration(time.monotonic() - began)}, {found}, "
         f"{made.latency.median:.2f} ms a query on one thread (99 % within {made.latency.worst:.2f} ms): "
-        f"{folder / INDEX}",
+        f"{folder.final / INDEX}",
     )
 
 

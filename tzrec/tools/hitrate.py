@@ -11,27 +11,27 @@ One process: `python -m tzrec.tools.hitrate` with the same flags. Vectors are li
 or text joined by "," (several vectors: by ";"). The number does not depend on the ranks.
 """
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import faiss
 import pyarrow.parquet as pq
 
 from tzrec.datasets.files import expand
-from tzrec.datasets.staging import StagedFolder
 from tzrec.retrieval.evaluation import METRICS, Evaluation, totals
 from tzrec.retrieval.flags import only, positive, positives, words
 from tzrec.retrieval.index import FLAT_TYPES, IVF_TYPES, plan_flat, plan_ivf
 from tzrec.retrieval.items import ItemTable
-from tzrec.retrieval.outputs import apart, local_folder, new_file
 from tzrec.retrieval.page import render
 from tzrec.retrieval.pool import Pool, Search, write_pool
 from tzrec.retrieval.sharing import build_threads, once_a_host
 from tzrec.retrieval.users import Retrieval, UserTable
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.output import StagedFile, StagedFolder, finish_together
+from tzrec.runtime.places import refuse_overlap
 from tzrec.runtime.processes import barrier, leave_group
 from tzrec.runtime.progress import bar, say
 from tzrec.runtime.world import World
@@ -140,15 +140,15 @@ def main(argv: Sequence[str]) -> None:
     check(args)
     world = World.from_environment()
     total_out, details_out = (
-        StagedFolder(str(local_folder(path, flag)), flag, world) if path else None
+        StagedFolder(path, flag, world) if path is not None else None
         for path, flag in (
             (args.total_hitrate_output, "--total_hitrate_output"),
             (args.hitrate_details_output, "--hitrate_details_output"),
         )
     )
-    outputs = [folder for folder in (details_out, total_out) if folder is not None]
-    apart(outputs)
-    page = new_file(args.report, "--report") if args.report else None
+    page = StagedFile(args.report, "--report", world) if args.report is not None else None
+    outputs = [output for output in (details_out, total_out, page) if output is not None]
+    refuse_overlap(outputs)
     if args.popularity_input:
         expand(args.popularity_input, (".parquet",), "--popularity_input")
     users = UserTable.open(
@@ -164,18 +164,18 @@ def main(argv: Sequence[str]) -> None:
     how = Retrieval(
         args.top_k[-1], args.batch_size, args.topk_across_interests, every_row=details_out is not None
     )
-    pool = prepare_pool(world, args)
-    evaluation = Evaluation(world, users, pool, how, args.top_k)
-    evaluation.prepare(
-        args.metrics,
-        args.popularity_input,
-        args.popularity_field or args.item_id_field,
-        breakdown=page is not None,
-    )
-    try:
-        for folder in outputs:
-            folder.begin()
-        result = evaluation.run(details_out.path if details_out is not None else None)
+    with ExitStack() as stack:
+        for output in outputs:
+            stack.enter_context(output)
+        pool = prepare_pool(world, args)
+        evaluation = Evaluation(world, users, pool, how, args.top_k)
+        evaluation.prepare(
+            args.metrics,
+            args.popularity_input,
+            args.popularity_field or args.item_id_field,
+            breakdown=page is not None,
+        )
+        result = evaluation.run(details_out)
         if not result.tally.items:
             raise UserError(
                 f"--user_gt_input: none of {users.table.num_rows} rows has ground truth in column "
@@ -183,21 +183,13 @@ def main(argv: Sequence[str]) -> None:
             )
         if world.is_first:
             if total_out is not None:
-                pq.write_table(totals(result), total_out.path / "part-0.parquet")
+                with total_out.writing():
+                    pq.write_table(totals(result), total_out.path / "part-0.parquet")
             if page is not None:
-                # The name of the page appears last, when it is whole.
-                page.parent.mkdir(parents=True, exist_ok=True)
-                staged = page.with_name(page.name + ".unfinished")
-                staged.write_text(render(evaluation.report(result, args.index_type)), encoding="utf-8")
-        for folder in outputs:
-            folder.finish()
-        if world.is_first and page is not None:
-            os.replace(staged, page)
-    except BaseException:
-        if world.is_first:
-            for folder in outputs:
-                folder.give_up()
-        raise
+                text = render(evaluation.report(result, args.index_type))
+                with page.writing():
+                    page.path.write_text(text, encoding="utf-8")
+        finish_together(outputs)
     for line in result.lines():
         say(world, line)
     if world.size > 1:

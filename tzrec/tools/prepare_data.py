@@ -18,9 +18,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tzrec.preparation.config_text import CONFIG
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError, nearest
+from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.progress import duration
+from tzrec.runtime.world import World
 
 MODULE = "tzrec.tools.prepare_data"
 # A glob, a list or a backslash in the folder's name would not be read back as it was written.
@@ -141,11 +144,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     flags = parse(argv)
-    from tzrec.preparation.staging import CONFIG, staged  # After the flags: --help loads no Arrow.
-
     began = time.monotonic()
-    with staged(flags.output_dir) as folder:
-        rows = SOURCES[flags.source](flags, folder)
+    with StagedFolder(flags.output_dir, "--output_dir", World(), last=CONFIG) as folder:
+        with folder.writing():
+            rows = SOURCES[flags.source](flags, folder.path)
+        folder.finish()
     print(f"Written in {duration(time.monotonic() - began)}:")
     for name, path in TABLES.items():
         print(f"  {os.path.join(flags.output_dir, path):<40} {rows[name]:>12,} rows")
