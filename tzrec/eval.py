@@ -14,7 +14,9 @@ from tzrec.config import check_device, prepare
 from tzrec.datasets.files import expand
 from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
+from tzrec.runtime.places import local_folder
 from tzrec.runtime.progress import say
+from tzrec.runtime.storage import writing
 from tzrec.runtime.world import World
 
 
@@ -29,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
     for note in loaded.notes:
         say(world, note)
     pipeline = loaded.message
+    local_folder(pipeline.model_dir, "model_dir")
     expand(pipeline.eval_input_path, suffixes(pipeline.data_config), "eval_input_path")
 
     from tzrec.datasets.build import build_loader
@@ -68,9 +71,13 @@ def main(argv: Sequence[str]) -> None:
     )
     for line in outside_lines(session.features):
         print(f"rank {world.rank}: {line}", flush=True)
-    if world.is_first:
-        append_line(Path(pipeline.model_dir) / "eval_result.txt", {"global_step": step, **metrics})
+    # Said first: then a disk that refuses the file does not lose them.
     say(world, f"{folder} | {show_metrics(metrics)}")
+    if world.is_first:
+        model_dir = Path(pipeline.model_dir)
+        with writing(f"model_dir: {model_dir}"):
+            model_dir.mkdir(parents=True, exist_ok=True)
+            append_line(model_dir / "eval_result.txt", {"global_step": step, **metrics})
     leave_group()
 
 

@@ -24,6 +24,7 @@ from tzrec.datasets.files import expand
 from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.places import local_folder
 from tzrec.runtime.progress import duration, say
 from tzrec.runtime.world import World
 
@@ -62,6 +63,7 @@ def main(argv: Sequence[str]) -> None:
     world = World.from_environment()
     for note in loaded.notes:
         say(world, note)
+    local_folder(pipeline.model_dir, "model_dir" if arguments.model_dir is None else "--model_dir")
     # Cheap mistakes are told before the second that importing torch takes.
     for flag in ("train_input_path", "eval_input_path"):
         expand(getattr(pipeline, flag), suffixes(pipeline.data_config), flag)

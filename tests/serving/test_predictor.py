@@ -82,6 +82,22 @@ def test_a_part_has_few_row_groups_and_a_marker(tmp_path, monkeypatch):
     assert pq.read_table(tmp_path / "out")["id"].to_pylist() == [f"item {n}" for n in range(1000)]
 
 
+@pytest.mark.parametrize(("rows", "batch"), [(0, 10), (1, 10), (2, 10), (4, 1)])
+def test_a_rank_without_rows_writes_an_empty_part(tmp_path, rows, batch):
+    """Fewer rows than ranks: Arrow refuses a row group of no rows, and predict ended in a traceback."""
+    (tmp_path / "in").mkdir()
+    paths, out = write(tmp_path / "in", rows), StagedFolder(str(tmp_path / "out"), "--out", World())
+    with out as folder:
+        for rank in range(3):
+            world = World(rank, 3, rank, 3)
+            written = Predictor(Doubling(), paths, ["id"], ["emb"], world, batch)._write(folder, None)
+            predictor.check_part(folder.path / f"part-{rank}.parquet", written)
+        folder.finish()
+    found = pq.read_table(tmp_path / "out")
+    assert found.schema.names == ["emb", "id"]
+    assert found["id"].to_pylist() == [f"item {n}" for n in range(rows)]
+
+
 def test_a_run_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "in").mkdir()
     paths = write(tmp_path / "in", 300)

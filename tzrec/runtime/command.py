@@ -3,20 +3,22 @@
 import argparse
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from tzrec.runtime.errors import UserError, nearest
+from tzrec.runtime.failure_mark import first_to_report, remove_dead_marks
+from tzrec.runtime.peers import stopped
 from tzrec.runtime.processes import lost_contact
-from tzrec.runtime.world import World, error_file, launch_identity
+from tzrec.runtime.scratch import remove_dead_scratch
+from tzrec.runtime.storage import describe, refusal
+from tzrec.runtime.world import World, error_file
 
 USER_ERROR = 2
 FAILURE = 1
@@ -27,18 +29,6 @@ PR_SET_PDEATHSIG = 1
 
 # Seconds after which a process ends that only suffers from the failure of another one.
 SECOND_FIDDLE = 2.0
-
-# What the file system refuses, and the next step.
-STORAGE_TROUBLE = {
-    errno.ENOSPC: "make room and start again",
-    errno.EDQUOT: "make room within the quota and start again",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and start again",
-    errno.EROFS: "give a place that can be written",
-    errno.EACCES: "give a place that this user may read and write",
-    errno.EPERM: "give a place that this user may read and write",
-    errno.EIO: "look at the disk or the network file system, then start again",
-    errno.ESTALE: "look at the network file system, then start again",
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,20 +65,6 @@ def split_names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _first_to_report() -> bool:
-    """True in the first process of this launch on this host that asks; the others keep silent."""
-    if World.from_environment().size == 1:
-        return True
-    mark = os.path.join(tempfile.gettempdir(), f"tzrec-failed-{os.getuid()}-{launch_identity()}")
-    try:
-        os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        return False
-    except OSError:
-        pass  # No room for the mark: rather say it twice than not at all.
-    return True
-
-
 def _end_with_launcher() -> None:
     """Has the kernel send SIGTERM to this process when torchrun dies.
 
@@ -109,17 +85,12 @@ def _tell_launcher(text: str) -> None:
             path.write_text(json.dumps(told))
 
 
-def _storage_trouble(error: OSError) -> str:
-    name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{os.strerror(error.errno or 0)}; {STORAGE_TROUBLE[error.errno or 0]}"
-
-
 def explain(error: BaseException) -> tuple[str, int]:
     """What to say of an error, in one line, and the exit status; "" for what wants a traceback."""
     if isinstance(error, UserError):
         return str(error), USER_ERROR
-    if isinstance(error, OSError) and error.errno in STORAGE_TROUBLE:
-        return _storage_trouble(error), USER_ERROR
+    if refusal(error) is not None:
+        return describe(error), USER_ERROR
     return lost_contact(error), FAILURE
 
 
@@ -133,6 +104,8 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
     """
     status = 0
     _end_with_launcher()
+    remove_dead_scratch()
+    remove_dead_marks()
     try:
         main(sys.argv[1:] if argv is None else argv)
     except SystemExit as leaving:  # argparse's --help
@@ -144,7 +117,7 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         # The process that is the first to report must come to say it: torchrun ends it as soon as
         # another one, which left it the word, has gone.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        first = _first_to_report()
+        first = first_to_report()
         if first and text:
             # The cursor may stand behind a progress bar, which belongs to another process.
             begin = "" if World.from_environment().size == 1 else "\n"
@@ -156,7 +129,7 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         if lost_contact(error):
             # The launcher calls the process that ends first the cause: let that be another one.
             time.sleep(SECOND_FIDDLE)
-        else:
+        if stopped() or not lost_contact(error):
             _tell_launcher(f"{module}: error: {text or traceback.format_exc()}")
     sys.stdout.flush()
     sys.stderr.flush()

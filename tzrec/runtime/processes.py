@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.peers import exchange, stopped
 from tzrec.runtime.world import World, patience
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ def join_group(backend: str = "gloo") -> None:
     else:
         store, rank, size = dist.HashStore(), 0, 1
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=waiting)
+    exchange(store, rank, size)
 
 
 def _meet(store: Any, rank: int, size: int) -> str:
@@ -77,6 +79,12 @@ def lost_contact(error: BaseException) -> str:
     if type(error).__name__ not in kinds and not (isinstance(error, RuntimeError) and "gloo" in text):
         return ""
     if "imed out" in text or "timeout" in text.lower():
+        if peer := stopped():
+            return (
+                f"rank {peer.rank} (process {peer.pid} on {peer.host}) was stopped by a signal (SIGSTOP) and "
+                f"has not answered for {patience():g} s (TZREC_PATIENCE); let it go on "
+                f"(kill -CONT {peer.pid}) or end it, then start the job again"
+            )
         return (
             f"another process has not answered for {patience():g} s (TZREC_PATIENCE): it hangs, or its "
             "host or network is gone"

@@ -75,18 +75,27 @@ def host_memory() -> int:
         return physical
 
 
-def launch_identity() -> str:
-    """A text that all processes of one launch on one host share, and no other launch has.
+def process_start(pid: int) -> str:
+    """When a process of this host was started, in clock ticks since the boot; "" without such a one.
 
-    It is the parent process (the torchrun agent) with its start time, and the restart count.
+    Together with its number it tells a process from any later one.
     """
-    parent = os.getppid()
     try:
         # Field 22, counted from after the parenthesised command, which may hold spaces.
-        started = Path(f"/proc/{parent}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):
-        started = os.environ.get("MASTER_PORT", "0")
-    return f"{parent}-{started}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        return ""
+
+
+def launch_identity() -> str:
+    """A text that all processes of one launch on one host share.
+
+    It is the parent process (the torchrun agent, which no other launch has, or the shell of ranks
+    that are started by hand) with its start time, the restart count and the port they meet at.
+    """
+    parent, port = os.getppid(), os.environ.get("MASTER_PORT", "")
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return f"{parent}-{process_start(parent) or 0}-{restarts}-{port}"
 
 
 def patience() -> float:

@@ -154,7 +154,9 @@ class Predictor:
                     held.clear()
 
             for batch in self.loader.batches(stop=steps):
-                held.append(batch)
+                # With fewer rows than ranks, or batches of one row, a rank has empty ones.
+                if batch.num_rows:
+                    held.append(batch)
                 if sum(part.nbytes for part in held) >= GROUP_BYTES:
                     flush()
                 written += batch.num_rows
