@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import ctypes
 import errno
+import io
 import json
 import os
 import signal
@@ -106,7 +107,7 @@ def _tell_launcher(text: str) -> None:
         told = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
         # Its loss costs a line of the report, no more.
         with contextlib.suppress(OSError):
-            path.write_text(json.dumps(told))
+            path.write_text(json.dumps(told), encoding="utf-8")
 
 
 def _storage_trouble(error: OSError) -> str:
@@ -120,6 +121,9 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), USER_ERROR
     if isinstance(error, OSError) and error.errno in STORAGE_TROUBLE:
         return _storage_trouble(error), USER_ERROR
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
+        name = f'"{error.object}" cannot be written in the encoding of this locale, {error.encoding}'
+        return f"{name}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8 and start again", USER_ERROR
     return lost_contact(error), FAILURE
 
 
@@ -132,6 +136,10 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         argv: the words; those of this process by default.
     """
     status = 0
+    # A name that the terminal's encoding lacks is shown as \u4e2d; it must not end the work.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     _end_with_launcher()
     try:
         main(sys.argv[1:] if argv is None else argv)

@@ -70,7 +70,7 @@ def host_memory() -> int:
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         # Of a container; "max" where there is no limit.
-        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return physical
 
@@ -83,7 +83,7 @@ def launch_identity() -> str:
     parent = os.getppid()
     try:
         # Field 22, counted from after the parenthesised command, which may hold spaces.
-        started = Path(f"/proc/{parent}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        started = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):
         started = os.environ.get("MASTER_PORT", "0")
     return f"{parent}-{started}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"

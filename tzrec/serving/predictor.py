@@ -114,7 +114,8 @@ class Predictor:
         total = sum(counts)
         if self.world.is_first:
             parts = {part_name(rank): count for rank, count in enumerate(counts)}
-            (folder.path / MARKER).write_text(json.dumps({"rows": total, "parts": parts}) + "\n")
+            marker = json.dumps({"rows": total, "parts": parts}) + "\n"
+            (folder.path / MARKER).write_text(marker, encoding="utf-8")
         folder.finish()
         seconds = time.perf_counter() - started
         say(
