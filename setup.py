@@ -20,7 +20,8 @@ def compile_protos() -> None:
 
 
 def requirements() -> list[str]:
-    lines = (line.split("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines())
+    text = (HERE / "requirements.txt").read_text(encoding="utf-8")
+    lines = (line.split("#")[0].strip() for line in text.splitlines())
     # A folder cannot stand in a package's metadata; requirements.txt brings it.
     return [line for line in lines if line and not line.startswith("./")]
 

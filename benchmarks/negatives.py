@@ -106,9 +106,9 @@ def write_edges(data: Path) -> None:
     header = "user_id:int64\titem_id:int64\tweight:float\n"
     for name, pairs in (("clicked", clicked), ("passed_over", passed)):
         lines = "".join(f"{user}\t{item}\t1\n" for user, item in sorted(pairs))
-        (data / f"{name}.txt").write_text(header + lines)
+        (data / f"{name}.txt").write_text(header + lines, encoding="utf-8")
     lines = "".join(f"{user}\t1\n" for user in np.unique(users).tolist())
-    (data / "users.txt").write_text("id:int64\tweight:float\n" + lines)
+    (data / "users.txt").write_text("id:int64\tweight:float\n" + lines, encoding="utf-8")
 
 
 def measure(source: str, input_dir: str, work_dir: Path, variant: Variant) -> dict[str, Any]:
@@ -123,8 +123,8 @@ def measure(source: str, input_dir: str, work_dir: Path, variant: Variant) -> di
     )
     if done.returncode:
         raise SystemExit(f"{name}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    summary = json.loads((folder / "summary.json").read_text())
-    last = (folder / "model" / "train_eval_result.txt").read_text().splitlines()[-1]
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    last = (folder / "model" / "train_eval_result.txt").read_text(encoding="utf-8").splitlines()[-1]
     rates = summary["hit_rates"]
     return {"source": source, "variant": name, "k": summary["k"], **rates, "evaluation": json.loads(last)}
 
@@ -140,7 +140,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
     results = arguments.work_dir / "results.jsonl"
-    known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    written = results.read_text(encoding="utf-8") if results.exists() else ""
+    known = [json.loads(line) for line in written.splitlines()]
     done = {(line["source"], line["variant"]) for line in known}
     variants = {
         "exclusion": lambda: exclusions(arguments.source),
@@ -151,7 +152,7 @@ def main() -> None:
         if (arguments.source, variant[0]) in done:
             continue
         line = measure(arguments.source, arguments.input_dir, arguments.work_dir, variant)
-        with results.open("a") as stream:
+        with results.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         recall = {name: value for name, value in line["evaluation"].items() if name.startswith("recall")}
         print(

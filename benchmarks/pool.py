@@ -94,13 +94,13 @@ def _build(work: Path, results: mp.Queue) -> None:
 
 def status() -> dict[str, int]:
     """Memory of this process in bytes, as the kernel counts it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss")}
 
 
 def proportional() -> int:
     """Bytes of this process, a page that n processes share counted as 1/n."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 

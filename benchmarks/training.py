@@ -172,11 +172,11 @@ def train(flags: argparse.Namespace, processes: int, precision: str) -> Run:
 def used(pid: int) -> float:
     """MB of a process and all below it; pages that several share are counted once (PSS)."""
     total = 0.0
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
         if line.startswith("Pss:"):
             total = int(line.split()[1]) / 1024
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        total += sum(used(int(child)) for child in (thread / "children").read_text().split())
+        total += sum(used(int(child)) for child in (thread / "children").read_text(encoding="utf-8").split())
     return total
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tzrec.config import prepare
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
-from tzrec.runtime.command import Parser, run, split_names
-from tzrec.runtime.errors import UserError
+from tzrec.runtime.command import Parser, run
 from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
+from tzrec.serving.files import find_assets
 
 
 def main(argv: Sequence[str]) -> None:
@@ -31,9 +31,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     loaded = prepare(arguments.pipeline_config_path)
     pipeline = loaded.message
-    assets = [Path(name) for name in split_names(arguments.asset_files)]
-    if lost := [str(asset) for asset in assets if not asset.is_file()]:
-        raise UserError(f"--asset_files: {', '.join(lost)} is no file")
+    assets = find_assets(arguments.asset_files, pipeline)
     world = World.from_environment()
     for note in loaded.notes:
         say(world, note)
@@ -46,12 +44,15 @@ def main(argv: Sequence[str]) -> None:
 def export(
     pipeline: EasyRecConfig, checkpoint_path: str | None, assets: list[Path], folder: StagedFolder
 ) -> None:
-    """Writes both towers of a checkpoint into the folder, which has begun, and finishes it.
+    """Writes both towers of a checkpoint into the folder, which has begun, reads them back and runs them.
 
     Raises:
         UserError: no checkpoint, or one that does not fit the configuration.
+        OSError: a file that cannot be written; the folder is removed.
+        RuntimeError: what was read back gives other vectors than the model; likewise.
     """
     from tzrec.serving.bundle import write_bundle
+    from tzrec.serving.readback import read_back
     from tzrec.serving.split import load_model, split
 
     chosen = choose(pipeline, checkpoint_path)
@@ -59,6 +60,7 @@ def export(
     with folder.writing():
         for name, tower in split(model).items():
             write_bundle(folder.path / name, tower, pipeline, assets)
+            read_back(folder.path / name, tower)
     folder.finish()
     say(World(), f"exported {chosen} to {folder.final / 'user'} and {folder.final / 'item'}")
 

@@ -17,6 +17,7 @@ from tzrec.datasets.files import expand
 from tzrec.runtime.command import Parser, run, split_names
 from tzrec.runtime.errors import UserError, nearest
 from tzrec.runtime.output import StagedFolder
+from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
 
 
@@ -70,10 +71,13 @@ def predict(arguments: argparse.Namespace, world: World, folder: StagedFolder) -
 
     from tzrec.runtime.processes import leave_group
     from tzrec.serving.bundle import Bundle
+    from tzrec.serving.files import CHECKSUMS
     from tzrec.serving.predictor import Predictor
 
     device = torch.device("cuda", world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     bundle = Bundle.open(arguments.scripted_model_path, device, arguments.edit_config_json)
+    if not bundle.sealed:
+        say(world, f"{arguments.scripted_model_path} has no {CHECKSUMS}: damage of its files may go unseen")
     outputs = split_names(arguments.output_columns) or bundle.outputs
     for name in outputs:
         if name not in bundle.outputs:

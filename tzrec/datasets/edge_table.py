@@ -106,7 +106,7 @@ def _build(
         "no_item": lost,
         "no_user": len(np.setdiff1d(edges.users, np.concatenate(listed))),
     }
-    (folder / "edges.json").write_text(json.dumps(facts))
+    (folder / "edges.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 class _SameType:
@@ -184,7 +184,7 @@ def _map(folder: Path, flag: str) -> tuple[Edges, str]:
     users, offsets, items, weights = (
         np.load(folder / f"{what}.npy", mmap_mode="r") for what in ("users", "offsets", "items", "weights")
     )
-    facts = json.loads((folder / "edges.json").read_text())
+    facts = json.loads((folder / "edges.json").read_text(encoding="utf-8"))
     notes = []
     if facts["no_item"]:
         notes.append(f"{facts['no_item']} edges to items that the item table lacks are left out")

@@ -200,7 +200,7 @@ class _Writer:
             "total_weight": sum(float(weights[part].sum()) for part in chunks(self.rows)),
             "files": files,
         }
-        (self.folder / FACTS).write_text(json.dumps(facts))
+        (self.folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
     def close(self) -> None:
         self.ids.close()

@@ -124,7 +124,7 @@ def open_table(
 
 
 def _map(folder: Path, types: Sequence[AttributeType]) -> NegativeTable:
-    facts = json.loads((folder / FACTS).read_text())
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     for name, size in facts["files"].items():
         if not (folder / name).exists() or (folder / name).stat().st_size != size:
             raise UserError(f"{folder}: {name} is not as it was written; remove the folder, it is made anew")

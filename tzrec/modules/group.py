@@ -4,6 +4,7 @@ Shape letters: R rows, E elements of all rows' sequences, L elements of the long
 feature, S floats of an element, F floats of the whole input.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ class GroupInput(nn.Module):
         group: what it consists of.
 
     Attributes:
+        places: where the layers of a feature with a dense embedding are, by the feature's name.
         out_features: F.
     """
 
@@ -91,8 +93,10 @@ class GroupInput(nn.Module):
         super().__init__()
         self.group = group
         self.dense = nn.ModuleDict()
+        self.places: dict[str, str] = {}
         for part in group.all_parts:
             if isinstance(part, RawFeature) and part.embedding is not None:
+                self.places[part.name] = key(part.name)
                 self.dense[key(part.name)] = dense_embedding(part.value_dim, part.embedding)
         by_name = {one.name: one for one in group.sequences}
         self.encoders = nn.ModuleList(
@@ -128,8 +132,22 @@ class GroupInput(nn.Module):
     def _vector(self, part: Part, vectors: dict[str, Tensor]) -> Tensor:
         found = vectors[part.name]
         if isinstance(part, RawFeature) and part.embedding is not None:
-            return self.dense[key(part.name)](found)
+            return self.dense[self.places[part.name]](found)
         return found
+
+    def with_plain_names(self) -> "GroupInput":
+        """The same layers, not copies, under names that are identifiers whatever the features are called.
+
+        A file of TorchScript cannot be read back where a layer's name is none; those of a checkpoint
+        stay as they are.
+        """
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.places = {name: f"feature_{number}" for number, name in enumerate(self.places)}
+        other.dense = nn.ModuleDict(
+            {other.places[name]: self.dense[self.places[name]] for name in self.places}
+        )
+        return other
 
 
 def _width(part: Part) -> int:

@@ -249,7 +249,7 @@ def write_pool(
                 "nprobe": plan.nprobe,
                 "shard_items": how.shard(dim),
             }
-            (folder / "pool.json").write_text(json.dumps(facts))
+            (folder / "pool.json").write_text(json.dumps(facts), encoding="utf-8")
         except OSError as error:
             if refusal(error) is None:
                 raise
@@ -261,7 +261,7 @@ def write_pool(
 
 def open_pool(folder: Path) -> Pool:
     """Maps the files that `write_pool` left; they may be removed afterwards."""
-    facts = json.loads((folder / "pool.json").read_text())
+    facts = json.loads((folder / "pool.json").read_text(encoding="utf-8"))
     with pa.memory_map(str(folder / "ids")) as source:
         ids = pa.ipc.open_file(source).read_all().column("id").combine_chunks()
     metric, dim = facts["metric"], facts["dim"]

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import io
 import json
 import os
 import signal
@@ -82,7 +83,7 @@ def _tell_launcher(text: str) -> None:
         told = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
         # Its loss costs a line of the report, no more.
         with contextlib.suppress(OSError):
-            path.write_text(json.dumps(told))
+            path.write_text(json.dumps(told), encoding="utf-8")
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -91,6 +92,9 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), USER_ERROR
     if refusal(error) is not None:
         return describe(error), USER_ERROR
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
+        name = f'"{error.object}" cannot be written in the encoding of this locale, {error.encoding}'
+        return f"{name}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8 and start again", USER_ERROR
     return lost_contact(error), FAILURE
 
 
@@ -103,6 +107,10 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         argv: the words; those of this process by default.
     """
     status = 0
+    # A name that the terminal's encoding lacks is shown as \u4e2d; it must not end the work.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     _end_with_launcher()
     remove_dead_scratch()
     remove_dead_marks()

@@ -87,7 +87,7 @@ class Lock:
     def holder(self) -> str:
         """Who holds it, such as `process 123 on host-a (tzrec.predict, since 2026-01-31 12:00:00)`."""
         try:
-            held = json.loads(self.path.read_text())
+            held = json.loads(self.path.read_text(encoding="utf-8"))
             return f"process {held['pid']} on {held['host']} ({held['command']}, since {held['since']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"

@@ -56,7 +56,7 @@ def stopped(peers: Sequence[Peer] | None = None) -> Peer | None:
     for peer in _peers if peers is None else peers:
         if peer.host == socket.gethostname() and process_start(peer.pid) == peer.started != "":
             try:
-                state = Path(f"/proc/{peer.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+                state = Path(f"/proc/{peer.pid}/stat").read_text("utf-8", "replace").rsplit(")", 1)[1].split()[0]
             except (OSError, IndexError):
                 continue
             if state in STOPPED:

@@ -70,7 +70,7 @@ def host_memory() -> int:
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         # Of a container; "max" where there is no limit.
-        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return physical
 
@@ -82,7 +82,7 @@ def process_start(pid: int) -> str:
     """
     try:
         # Field 22, counted from after the parenthesised command, which may hold spaces.
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):
         return ""
 

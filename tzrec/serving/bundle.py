@@ -1,101 +1,76 @@
 """The exported folder of one tower: the model, the configuration, what its features are.
 
-scripted_model.pt  pipeline.config  fg.json  model_acc.json  (+ asset files)
+scripted_model.pt  pipeline.config  fg.json  model_acc.json  checksums.json  (+ asset files)
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from google.protobuf import json_format
 
-from tzrec.config import prepare, to_text
-from tzrec.config.walk import features as features_in
+from tzrec.config import to_text
 from tzrec.datasets.batch import check_aligned, serving_tensors
 from tzrec.features.build import build_features
 from tzrec.features.feature import Feature, in_order
-from tzrec.features.operators import vocab_path
 from tzrec.features.outputs import Computed
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.errors import UserError
-from tzrec.serving.tower import ServingTower, script
-
-MODEL, CONFIG, FEATURES, ACCELERATION = (
-    "scripted_model.pt",
-    "pipeline.config",
-    "fg.json",
-    "model_acc.json",
+from tzrec.serving.contents import (
+    check_model,
+    check_present,
+    damaged,
+    read_configuration,
+    read_names,
+    read_outputs,
 )
+from tzrec.serving.description import describe
+from tzrec.serving.files import (
+    ACCELERATION,
+    AGAIN,
+    CONFIG,
+    FEATURES,
+    MODEL,
+    carry,
+    copy_file,
+    write_file,
+)
+from tzrec.serving.samples import sample
+from tzrec.serving.seal import check_seal, write_seal
+from tzrec.serving.torchscript import save
+from tzrec.serving.tower import ServingTower, script
 
 
 def write_bundle(
     folder: Path, tower: ServingTower, pipeline: EasyRecConfig, assets: Sequence[Path] = ()
 ) -> None:
-    """Writes the folder of one tower.
+    """Writes the folder of one tower, every file synced to the disk.
 
     Args:
         folder: is made; it is not there yet.
         tower: with its parameters.
         pipeline: the configuration it was trained with.
         assets: files that are copied into the folder.
+
+    Raises:
+        OSError: a file that cannot be written; it names the file.
     """
     folder.mkdir(parents=True)
-    script(tower).save(str(folder / MODEL))
-    pipeline = with_files(pipeline, folder)
-    (folder / CONFIG).write_text(to_text(pipeline), encoding="utf-8")
+    pipeline, files = carry(pipeline)
     names = [feature.name for feature in in_order(tower.features)]
-    (folder / FEATURES).write_text(json.dumps(describe(pipeline, names), indent=2, ensure_ascii=False))
     precision = pipeline.export_config.mixed_precision.lower() or "fp32"
     facts = {"format": "torchscript", "precision": precision, "quantized": False, "outputs": [tower.output]}
-    (folder / ACCELERATION).write_text(json.dumps(facts, indent=2))
-    for asset in assets:
-        shutil.copy2(asset, folder / asset.name)
-
-
-def describe(pipeline: EasyRecConfig, names: Sequence[str]) -> dict[str, list[dict[str, object]]]:
-    """The features of a tower with their configuration, for whoever computes them online.
-
-    A feature of a sequence_feature has its full name and what the sequence_feature says of all.
-    """
-    by_name = {}
-    for config in pipeline.feature_configs:
-        kind = config.WhichOneof("feature")
-        one = getattr(config, kind)
-        if kind != "sequence_feature":
-            by_name[one.feature_name] = {"feature_type": kind, **_fields(one)}
-            continue
-        shared = {name: value for name, value in _fields(one).items() if name != "features"}
-        for inner in one.features:
-            part = inner.WhichOneof("feature")
-            fields = _fields(getattr(inner, part))
-            full = f"{one.sequence_name}__{fields['feature_name']}"
-            by_name[full] = {"feature_type": part, **fields, **shared, "feature_name": full}
-    return {"features": [by_name[name] for name in names]}
-
-
-def _fields(message: Any) -> dict[str, Any]:
-    return json_format.MessageToDict(message, preserving_proto_field_name=True)
-
-
-def with_files(pipeline: EasyRecConfig, folder: Path) -> EasyRecConfig:
-    """The configuration with the files that features read copied into the folder and named there."""
-    carried = EasyRecConfig()
-    carried.CopyFrom(pipeline)
-    for _, feature, name in features_in(carried):
-        if getattr(feature, "vocab_file", ""):
-            path = vocab_path(feature)
-            feature.vocab_file = f"{name}.{path.name}"
-            feature.ClearField("asset_dir")
-            shutil.copy2(path, folder / feature.vocab_file)
-        if feature.DESCRIPTOR.name == "TokenizeFeature" and feature.text_normalizer.stop_char_file:
-            path = Path(feature.text_normalizer.stop_char_file)
-            feature.text_normalizer.stop_char_file = f"{name}.{path.name}"
-            shutil.copy2(path, folder / feature.text_normalizer.stop_char_file)
-    return carried
+    texts = {
+        CONFIG: to_text(pipeline),
+        FEATURES: json.dumps(describe(pipeline, names), indent=2, ensure_ascii=False),
+        ACCELERATION: json.dumps(facts, indent=2),
+    }
+    checksums = {name: write_file(folder / name, text.encode()) for name, text in texts.items()}
+    for name, source in [*files.items(), *((asset.name, asset) for asset in assets)]:
+        checksums[name] = copy_file(source, folder / name)
+    checksums[MODEL] = save(script(tower), folder / MODEL)
+    write_seal(folder, checksums)
 
 
 @dataclass
@@ -103,12 +78,13 @@ class Bundle:
     """An exported tower, ready to run.
 
     Attributes:
-        model: TorchScript, frozen.
+        model: TorchScript, frozen unless `exact`.
         features: those of the tower, in order.
         pipeline: the configuration.
         outputs: names of the tensors that the model returns.
         device: where the model is.
         aligned: names of features whose sequences are read together.
+        sealed: whether the folder had checksums, so that its files are known to be what was written.
     """
 
     model: torch.jit.ScriptModule
@@ -117,41 +93,40 @@ class Bundle:
     outputs: list[str]
     device: torch.device
     aligned: list[list[str]]
+    sealed: bool = True
 
     @classmethod
-    def open(cls, path: str, device: torch.device, edits: str | None = None) -> "Bundle":
-        """Reads an exported folder.
+    def open(cls, path: str, device: torch.device, edits: str | None = None, exact: bool = False) -> "Bundle":
+        """Reads an exported folder, checks that its files are what was written and runs two rows.
+
+        Args:
+            path: the folder.
+            device: where the model is to be.
+            edits: the value of --edit_config_json.
+            exact: leave the model as it is, rather than fold normalisation into products, which is
+                faster and rounds otherwise.
 
         Raises:
-            UserError: a folder that holds no exported model, or one that cannot be read.
+            UserError: a folder that holds no exported model, files that are damaged, or not of one model.
         """
         folder = Path(path)
-        lost = [name for name in (MODEL, CONFIG, FEATURES) if not (folder / name).is_file()]
-        if lost:
-            inside = [name for name in ("user", "item") if (folder / name / MODEL).is_file()]
-            hint = f"; give one of its towers: {' or '.join(str(folder / name) for name in inside)}"
-            raise UserError(
-                f"--scripted_model_path: {path} has no {', '.join(lost)}"
-                + (hint if inside else "; give a folder that tzrec.export has written")
-            )
-        pipeline = prepare(str(folder / CONFIG), edits=edits).message
+        check_present(folder)
+        sealed = check_seal(folder)
+        pipeline = read_configuration(folder, edits)
+        names, outputs = read_names(folder / FEATURES), read_outputs(folder / ACCELERATION)
         try:
-            names = [
-                feature["feature_name"] for feature in json.loads((folder / FEATURES).read_text())["features"]
-            ]
-            outputs = json.loads((folder / ACCELERATION).read_text())["outputs"]
             # Fusing would compile for the first two calls (0.3 s) and gains nothing: a tower is its products.
             torch.jit.set_fusion_strategy([])
             model = torch.jit.load(str(folder / MODEL), map_location=device).eval()
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"{path}: the exported model cannot be read ({reason}); export it again"
-            ) from None
+        except (RuntimeError, ValueError, OSError) as error:
+            raise damaged(folder / MODEL, error) from None
         features = {
             feature.name: feature
             for feature in build_features(pipeline.feature_configs, pipeline.data_config, folder)
         }
+        if lost := [name for name in names if name not in features]:
+            what = f'feature "{lost[0]}" is not in {CONFIG}: the two files are of different models'
+            raise UserError(f"{folder / FEATURES}: {what}; {AGAIN}")
         given = [features[name] for name in names if not features[name].stub]
         here = {feature.name for feature in given}
         aligned = [
@@ -160,7 +135,26 @@ class Bundle:
             for inner in group.sequence_groups
             if here.issuperset(inner.feature_names)
         ]
-        return cls(torch.jit.freeze(model), given, pipeline, outputs, device, aligned)
+        check_model(folder, model, given)
+        bundle = cls(
+            model if exact else torch.jit.freeze(model), given, pipeline, outputs, device, aligned, sealed
+        )
+        bundle._run_once(folder)
+        return bundle
+
+    def _run_once(self, folder: Path) -> None:
+        """Runs rows of defaults: a model of other features or outputs shows itself."""
+        try:
+            found = self.vectors(sample(self.features, [1, 0]))
+            fits = all(tensor.ndim == 2 and len(tensor) == 2 for tensor in found.values())
+            reason = "its outputs are no vectors"
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+            fits, reason = False, _last_line(error)
+        if not fits:
+            raise UserError(
+                f"{folder / MODEL}: the model does not run with the features of {FEATURES} and the outputs "
+                f"of {ACCELERATION} beside it ({reason}): the files are of different models; {AGAIN}"
+            )
 
     @torch.no_grad()
     def vectors(self, computed: dict[str, Computed]) -> dict[str, torch.Tensor]:
@@ -172,3 +166,9 @@ class Bundle:
         check_aligned(self.aligned, computed)
         found = self.model(serving_tensors(computed), self.device)
         return {name: found[name].float().cpu() for name in self.outputs}
+
+
+def _last_line(error: BaseException) -> str:
+    """What an error of TorchScript says: behind the trace of its own that it begins with."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("RuntimeError: ") if lines else type(error).__name__

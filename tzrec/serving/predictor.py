@@ -121,7 +121,8 @@ class Predictor:
             for name, count in parts.items():
                 check_part(folder.path / name, count)
             with folder.writing():
-                (folder.path / MARKER).write_text(json.dumps({"rows": total, "parts": parts}) + "\n")
+                text = json.dumps({"rows": total, "parts": parts}) + "\n"
+                (folder.path / MARKER).write_text(text, encoding="utf-8")
 
         agreed(self.world, lambda: mark() if self.world.is_first else None)
         folder.finish()

@@ -57,9 +57,9 @@ class ServingTower(nn.Module):
 
     def __init__(self, group: GroupInput, tables: dict[str, Tensor], tower: Tower, output: str) -> None:
         super().__init__()
-        self.group = group
+        self.group = group.with_plain_names()
         self.features = group.group.features
-        # Names of tables are free text; TorchScript wants identifiers.
+        # Names of tables and features are free text; TorchScript wants identifiers.
         self.places = {name: f"table_{place}" for place, name in enumerate(tables)}
         for name, weight in tables.items():
             self.register_buffer(self.places[name], weight)

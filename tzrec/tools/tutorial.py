@@ -250,7 +250,7 @@ def main(argv: Sequence[str]) -> None:
     tutorial.run(flags)
     rates = tutorial.hit_rates()
     record = {"stages": [asdict(stage) for stage in tutorial.stages], "hit_rates": rates, "k": tutorial.top_k}
-    (work_dir / "summary.json").write_text(json.dumps(record, indent=1))
+    (work_dir / "summary.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     print(summarize(tutorial, rates))
 
 

@@ -139,7 +139,7 @@ def read_facts(checkpoint: Path) -> Facts:
     Raises:
         UserError: it was written by another version.
     """
-    held = json.loads((checkpoint / "state.json").read_text())
+    held = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     try:
         data = held["data"]
         legs = tuple(Leg(**leg) for leg in data["legs"])
