@@ -56,7 +56,8 @@ def stopped(peers: Sequence[Peer] | None = None) -> Peer | None:
     for peer in _peers if peers is None else peers:
         if peer.host == socket.gethostname() and process_start(peer.pid) == peer.started != "":
             try:
-                state = Path(f"/proc/{peer.pid}/stat").read_text("utf-8", "replace").rsplit(")", 1)[1].split()[0]
+                text = Path(f"/proc/{peer.pid}/stat").read_text("utf-8", "replace")
+                state = text.rsplit(")", 1)[1].split()[0]
             except (OSError, IndexError):
                 continue
             if state in STOPPED:
