@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     from tzrec.training.sharding import choose_device
     from tzrec.training.state import dense_parameters, load_average, restore
 
-    check_device(loaded, choose_device(world).type)
+    check_device(loaded, choose_device(world).type, training=False)
     folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(
