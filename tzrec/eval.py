@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     pipeline = loaded.message
     expand(pipeline.eval_input_path, suffixes(pipeline.data_config), "eval_input_path")
 
-    from tzrec.datasets.build import build_loader
+    from tzrec.datasets.build import EVALUATION, build_loader
     from tzrec.features.feature import outside_lines
     from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import leave_group
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         settings.num_steps,
         settings.log_step_count_steps,
     )
-    for line in outside_lines(session.features):
+    for line in outside_lines(session.features, EVALUATION):
         print(f"rank {world.rank}: {line}", flush=True)
     if world.is_first:
         append_line(Path(pipeline.model_dir) / "eval_result.txt", {"global_step": step, **metrics})

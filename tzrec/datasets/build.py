@@ -16,10 +16,14 @@ from tzrec.datasets.rows import EVALUATION_SEED, SEED
 from tzrec.datasets.tables import open_rows
 from tzrec.features.feature import Feature
 from tzrec.features.graph import columns_of, compute_all
+from tzrec.features.outputs import counted_as
 from tzrec.features.values import BadValueError, numbers, placed
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
+
+# What features count as outside in evaluation they count apart from what they do in training.
+EVALUATION = "evaluation"
 
 
 def worker_count(asked: int, world: World) -> int:
@@ -76,6 +80,7 @@ class BatchMaker:
         weight_columns: whose product a row weighs.
         pin: the batch lies in memory from which copies to a GPU overlap with its work.
         masking: of features; None masks nothing.
+        purpose: what values outside their buckets are counted as.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class BatchMaker:
         weight_columns: Sequence[str],
         pin: bool = False,
         masking: Masking | None = None,
+        purpose: str = "",
     ) -> None:
         self.layout = layout
         self.stream = stream
@@ -93,9 +99,14 @@ class BatchMaker:
         self.weight_columns = list(weight_columns)
         self.masking = masking
         self.pin = pin
+        self.purpose = purpose
         self.item_columns = sorted(columns_of(layout.item_features))
 
     def __call__(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
+        with counted_as(self.purpose):
+            return self._made(rows, epoch, step)
+
+    def _made(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
         here = [*self.stream, epoch, step]
         drawn, candidates = self.candidates(columns, rows.num_rows, np.random.default_rng(here))
@@ -159,6 +170,7 @@ def build_loader(
         data.sample_weight_fields,
         data.pin_memory and torch.cuda.is_available(),
         None if evaluation else _masking(data, features),
+        EVALUATION if evaluation else "",
     )
     loader = Loader(
         table,
