@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     local_folder(pipeline.model_dir, "model_dir")
     expand(pipeline.eval_input_path, suffixes(pipeline.data_config), "eval_input_path")
 
-    from tzrec.datasets.build import build_loader
+    from tzrec.datasets.build import EVALUATION, build_loader
     from tzrec.features.feature import outside_lines
     from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import leave_group
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     from tzrec.training.sharding import choose_device
     from tzrec.training.state import dense_parameters, load_average, restore
 
-    check_device(loaded, choose_device(world).type)
+    check_device(loaded, choose_device(world).type, training=False)
     folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
         settings.num_steps,
         settings.log_step_count_steps,
     )
-    for line in outside_lines(session.features):
+    for line in outside_lines(session.features, EVALUATION):
         print(f"rank {world.rank}: {line}", flush=True)
     # Said first: then a disk that refuses the file does not lose them.
     say(world, f"{folder} | {show_metrics(metrics)}")

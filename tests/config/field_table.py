@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor import FieldDescriptor as Field
 
 from tzrec.config.bind import is_map
-from tzrec.config.supported import BUILT, not_built, without_meaning
+from tzrec.config.supported import BUILT, missing_on, not_built, without_meaning
 from tzrec.protos.data_pb2 import DatasetType
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 
@@ -94,7 +94,11 @@ def outcome(way: tuple[Field, ...], field: Field) -> str:
             if one.path.split("[")[0].endswith(field.name) or _last(one.path) == field.name
         ]
         noted = [one.what for one in without_meaning(message) if _last(one.path) == field.name]
-        said.add("refused: " + refused[0] if refused else "accepted: " + noted[0] if noted else "works")
+        if refused or noted:
+            said.add("refused: " + refused[0] if refused else "accepted: " + noted[0])
+        else:
+            elsewhere = any(_last(one.path) == field.name for one in missing_on(message, "cpu"))
+            said.add("works on CUDA, refused on a CPU" if elsewhere else "works")
     return "; ".join(sorted(said))
 
 

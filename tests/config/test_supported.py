@@ -87,6 +87,27 @@ def test_sparse_optimizers_by_device(written):
     check_device(load_pipeline(written()), "cpu")
 
 
+@pytest.mark.parametrize("mode", ["L2", "DECOUPLE"])
+def test_weight_decay_of_rowwise_adagrad_is_no_silent_nothing(written, mode):
+    """The attack: fbgemm's kernel for CPUs takes the field and drops it."""
+    decay = "rowwise_adagrad_optimizer { weight_decay: 0.1"
+    loaded = load_pipeline(written("adagrad_optimizer {", f"{decay} weight_decay_mode: {mode}"))
+    assert validate(loaded) == []
+    check_device(loaded, "cuda:0")
+    check_device(loaded, "cpu", training=False)
+    with pytest.raises(UserError) as error:
+        check_device(loaded, "cpu")
+    assert str(error.value) == (
+        "a.config:5:68: weight_decay of rowwise_adagrad_optimizer is built on CUDA only, this run is on cpu; "
+        "leave weight_decay_mode at NONE"
+    )
+    loaded = load_pipeline(written("adagrad_optimizer {", decay))
+    assert validate(loaded) == [
+        "a.config:5:50: weight_decay changes nothing with weight_decay_mode: NONE; for a decay say L2 or DECOUPLE"
+    ]
+    check_device(loaded, "cpu")
+
+
 def test_fp16_by_device(written):
     loaded = load_pipeline(written("num_epochs: 1", 'num_epochs: 1 mixed_precision: "FP16"'))
     check_device(loaded, "cuda:0")

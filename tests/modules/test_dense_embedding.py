@@ -52,9 +52,10 @@ def test_variational_dropout(embedding_wise: bool) -> None:
     torch.testing.assert_close(sampled[:, 2], torch.ones(4000))
 
 
-def test_the_penalty_acts_on_the_gradient_only() -> None:
+def test_the_penalty_of_the_keep_rates() -> None:
     module = VariationalDropout([1], 0.5, False)
-    module(torch.zeros(8, 1)).sum().backward()
+    assert module.penalty().item() == 0.25
+    module.penalty().backward()
     # d/dlogit of 0.5 * sigmoid(-logit) at 0.
     torch.testing.assert_close(module.logit.grad, torch.tensor([-0.125]))
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tzrec.modules.embedding import module_name, parse_init_fn
-from tzrec.modules.mlp import Perceptron, Stack, Tower
+from tzrec.modules.mlp import BatchNorm, Perceptron, Stack, Tower
 from tzrec.runtime.errors import UserError
 
 
@@ -16,7 +16,7 @@ def kinds(stack: Stack) -> list[str]:
 def test_layers_in_order() -> None:
     assert kinds(Stack([4, 2])) == ["Linear", "ReLU", "Linear", "ReLU"]
     full = Stack([4], "nn.Tanh", batch_norm=True, layer_norm=True, bias=False, dropout=[0.5])
-    assert kinds(full) == ["Linear", "BatchNorm1d", "LayerNorm", "Tanh", "Dropout"]
+    assert kinds(full) == ["Linear", "BatchNorm", "LayerNorm", "Tanh", "Dropout"]
     assert kinds(Stack([4, 2], dropout=[0.0, 0.5])) == ["Linear", "ReLU", "Linear", "ReLU", "Dropout"]
     assert next(iter(Perceptron(3, full))).bias is None
 
@@ -28,6 +28,25 @@ def test_refusals() -> None:
         Perceptron(3, Stack([4, 4, 4], dropout=[0.1, 0.2]))
     with pytest.raises(UserError, match=r'no function "nn\.init\.uniform"'):
         parse_init_fn("nn.init.uniform,a=0")
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_batch_norm_takes_a_batch_without_variance(rows: int) -> None:
+    """The attack: `use_bn: true` and a last batch of one row, at which training ended each time anew."""
+    norm, plain = BatchNorm(3), nn.BatchNorm1d(3)
+    x = 2 + torch.randn(8, 3)
+    torch.testing.assert_close(norm(x), plain(x), rtol=0, atol=0)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    one = torch.randn(rows, 3, requires_grad=True)
+    found = norm(one)
+    torch.testing.assert_close(found, plain.eval()(one))
+    assert {name: value.tolist() for name, value in norm.state_dict().items()} == {
+        name: value.tolist() for name, value in before.items()
+    }
+    found.sum().backward()
+    assert norm.weight.grad is not None
+    assert one.grad is not None
+    torch.testing.assert_close(one.grad, ((before["running_var"] + 1e-5) ** -0.5).expand(rows, 3))
 
 
 def test_towers() -> None:

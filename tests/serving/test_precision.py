@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.small import Small, command
-from tzrec.modules.mlp import LinearIn, Stack, Tower, use_precision
+from tzrec.modules.mlp import BatchNorm, LinearIn, Stack, Tower, use_precision
 
 # A rounding of BF16 is up to 2^-9 of a number, one of FP16 up to 2^-12; layers add up a few.
 COARSE = {"BF16": 0.02, "FP16": 0.003}
@@ -23,7 +23,7 @@ def test_only_linear_layers_change(precision: torch.dtype) -> None:
     inputs = torch.randn(50, 12)
     exact = tower(inputs)
     use_precision(tower, precision)
-    assert [type(m) for m in tower.mlp] == [LinearIn, nn.BatchNorm1d, nn.LayerNorm, nn.ReLU]
+    assert [type(m) for m in tower.mlp] == [LinearIn, BatchNorm, nn.LayerNorm, nn.ReLU]
     # As the export does it; the annotation it warns of is torch.fx's own.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

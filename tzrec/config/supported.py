@@ -138,7 +138,7 @@ _WITHOUT_MEANING = {
 }
 # Of CsvDataset only: the names and types stand in the parquet files.
 _OF_CSV = ("input_fields", "input_fields_str", "delimiter", "with_header")
-_SPARSE_ON_CUDA_ONLY = (
+SPARSE_ON_CUDA_ONLY = (
     "adam_optimizer",
     "lars_sgd_optimizer",
     "lamb_optimizer",
@@ -170,7 +170,7 @@ def without_meaning(message: Any) -> list[Mistake]:
     without = dict(_WITHOUT_MEANING)
     if kind != "CsvDataset":
         without["DataConfig"] += _OF_CSV
-    return [
+    return _without_mode(message) + [
         Mistake(one.path, f"{one.field.name} has no meaning for {kind} and changes nothing")
         for one in all_set(message)
         if one.field.name in without.get(one.parent.DESCRIPTOR.name, ())
@@ -180,34 +180,56 @@ def without_meaning(message: Any) -> list[Mistake]:
     ]
 
 
-def check_device(loaded: Loaded, device: str) -> None:
-    """Whether the optimizer of the embedding tables and the precision of training exist on a device.
+def _without_mode(message: Any) -> list[Mistake]:
+    rowwise = message.train_config.sparse_optimizer.rowwise_adagrad_optimizer
+    if not rowwise.weight_decay or rowwise.weight_decay_mode:
+        return []
+    what = "weight_decay changes nothing with weight_decay_mode: NONE; for a decay say L2 or DECOUPLE"
+    path = "train_config.sparse_optimizer.rowwise_adagrad_optimizer.weight_decay"
+    return [Mistake(path, what)]
+
+
+def check_device(loaded: Loaded, device: str, training: bool = True) -> None:
+    """Whether what trains the model exists on a device; see `missing_on`.
 
     Args:
         loaded: a validated configuration.
         device: such as "cpu" or "cuda:0".
+        training: the tables will be updated, not only read.
 
     Raises:
-        UserError: one runs on CUDA only and `device` is another.
+        UserError: something runs on CUDA only and `device` is another.
     """
+    if mistakes := missing_on(loaded.message, device, training):
+        raise together(loaded.path, [f"{loaded.where(one.path)}: {one.what}" for one in mistakes])
+
+
+def missing_on(message: Any, device: str, training: bool = True) -> list[Mistake]:
+    """What a configuration asks for that is built on CUDA only, where `device` is another."""
     if device.startswith("cuda"):
-        return
-    if loaded.message.train_config.mixed_precision == "FP16":
-        where = loaded.where("train_config.mixed_precision")
-        what = f'"FP16" is for CUDA only, this run is on {device}; there take "BF16"'
-        raise together(loaded.path, [f"{where}: mixed_precision: {what}"])
-    sparse = loaded.message.train_config.sparse_optimizer
+        return []
+    mistakes = []
+    if message.train_config.mixed_precision == "FP16":
+        what = f'mixed_precision: "FP16" is for CUDA only, this run is on {device}; there take "BF16"'
+        mistakes.append(Mistake("train_config.mixed_precision", what))
+    sparse = message.train_config.sparse_optimizer
     name = sparse.WhichOneof("optimizer")
-    if name in _SPARSE_ON_CUDA_ONLY:
-        where = loaded.where(f"train_config.sparse_optimizer.{name}")
+    path = f"train_config.sparse_optimizer.{name}"
+    if name in SPARSE_ON_CUDA_ONLY:
         everywhere = [
-            f for f in _members(sparse.DESCRIPTOR.fields_by_name[name]) if f not in _SPARSE_ON_CUDA_ONLY
+            f for f in _members(sparse.DESCRIPTOR.fields_by_name[name]) if f not in SPARSE_ON_CUDA_ONLY
         ]
         usable = ", ".join(f for f in everywhere if f in BUILT["SparseOptimizer"])
-        raise together(
-            loaded.path,
-            [f"{where}: {name} is built on CUDA only, this run is on {device}; there take {usable}"],
+        what = f"{name} is built on CUDA only, this run is on {device}; there take {usable}"
+        mistakes.append(Mistake(path, what))
+    # fbgemm's kernel for CPUs takes the two and drops them.
+    if training and sparse.rowwise_adagrad_optimizer.weight_decay_mode:
+        what = (
+            f"weight_decay of {name} is built on CUDA only, this run is on {device}; "
+            "leave weight_decay_mode at NONE"
         )
+        mistakes.append(Mistake(f"{path}.weight_decay_mode", what))
+    return mistakes
 
 
 def _is_default(one: Set) -> bool:

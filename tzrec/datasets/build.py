@@ -12,14 +12,18 @@ from tzrec.datasets.batch import Batch, Layout, collate
 from tzrec.datasets.build_candidates import build_candidates, id_columns
 from tzrec.datasets.candidates import NOT_IN_BATCH, CandidateMaker, InBatch
 from tzrec.datasets.loader import Loader
-from tzrec.datasets.rows import SEED
+from tzrec.datasets.rows import EVALUATION_SEED, SEED
 from tzrec.datasets.tables import open_rows
 from tzrec.features.feature import Feature
 from tzrec.features.graph import columns_of, compute_all
+from tzrec.features.outputs import counted_as
 from tzrec.features.values import BadValueError, numbers, placed
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
+
+# What features count as outside in evaluation they count apart from what they do in training.
+EVALUATION = "evaluation"
 
 
 def worker_count(asked: int, world: World) -> int:
@@ -68,31 +72,43 @@ def row_weights(columns: Mapping[str, pa.Array], names: Sequence[str]) -> np.nda
 class BatchMaker:
     """Rows of the table to a batch: adds negatives, computes features, collates.
 
-    The negatives are a function of (rank, pass, step); in evaluation, where `world` is one process,
-    of the batch's number in the whole table. With `pin` the batch lies in memory from
-    which copies to a GPU overlap with its work.
+    Args:
+        layout: of the batches.
+        stream: what the randomness comes from, together with the pass and the step: two integers below
+            2^32. Streams that differ draw independently.
+        candidates: draws the negatives.
+        weight_columns: whose product a row weighs.
+        pin: the batch lies in memory from which copies to a GPU overlap with its work.
+        masking: of features; None masks nothing.
+        purpose: what values outside their buckets are counted as.
     """
 
     def __init__(
         self,
         layout: Layout,
-        world: World,
+        stream: tuple[int, int],
         candidates: CandidateMaker,
         weight_columns: Sequence[str],
         pin: bool = False,
         masking: Masking | None = None,
+        purpose: str = "",
     ) -> None:
         self.layout = layout
-        self.world = world
+        self.stream = stream
         self.candidates = candidates
         self.weight_columns = list(weight_columns)
         self.masking = masking
         self.pin = pin
+        self.purpose = purpose
         self.item_columns = sorted(columns_of(layout.item_features))
 
     def __call__(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
+        with counted_as(self.purpose):
+            return self._made(rows, epoch, step)
+
+    def _made(self, rows: pa.RecordBatch, epoch: int, step: int) -> Batch:
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-        here = [SEED, self.world.rank, epoch, step]
+        here = [*self.stream, epoch, step]
         drawn, candidates = self.candidates(columns, rows.num_rows, np.random.default_rng(here))
         item_rows = rows.num_rows + len(drawn.rows)
         hidden = None
@@ -149,11 +165,12 @@ def build_loader(
     maker = BatchMaker(
         layout,
         # Not the rank's own: the metrics must not depend on how many processes evaluate.
-        World() if evaluation else world,
+        (EVALUATION_SEED, 0) if evaluation else (SEED, world.rank),
         build_candidates(data, layout, table, world, in_batch, evaluation),
         data.sample_weight_fields,
         data.pin_memory and torch.cuda.is_available(),
         None if evaluation else _masking(data, features),
+        EVALUATION if evaluation else "",
     )
     loader = Loader(
         table,

@@ -10,6 +10,8 @@ from tzrec.datasets.table import RowGroup, Table
 from tzrec.runtime.errors import UserError
 
 SEED = 20240501
+# Of evaluation, which must not draw the negatives that training has taught the model to rank low.
+EVALUATION_SEED = 20240502
 
 
 @dataclass(frozen=True)

@@ -268,17 +268,24 @@ def in_order(features: Sequence[Feature]) -> list[Feature]:
     return list(ordered.values())
 
 
-def outside_lines(features: Sequence[Feature]) -> list[str]:
-    """One line a feature that met values it could not take since the last call."""
+def outside_lines(features: Sequence[Feature], purpose: str = "") -> list[str]:
+    """One line a feature that met values it could not take since the last call.
+
+    Args:
+        features: and those that they read.
+        purpose: of the rows, as `counted_as` had it; the lines begin with it.
+    """
+    begin = f"{purpose}: " if purpose else ""
     lines = []
     for feature in in_order(features):
-        count, example = feature.outside.take()
+        count, example = feature.outside.take(purpose)
         if not count:
             continue
         what = "not finite"
         if isinstance(feature, IdFeature):
             what = f"outside its {feature.table.rows} buckets, beyond its type or not finite"
         lines.append(
-            f'feature "{feature.name}": {count} values {what} were taken as missing (one of them: {example})'
+            f'{begin}feature "{feature.name}": {count} values {what} were taken as missing '
+            f"(one of them: {example})"
         )
     return lines

@@ -1,6 +1,9 @@
 """What features are computed to, and what they say of the tables and layers that take it."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,22 +116,37 @@ class DenseEmbedding:
     keep: float = 0.8
 
 
+# What the rows are for that this thread computes features of; "" but for `counted_as`.
+_PURPOSE: ContextVar[str] = ContextVar("purpose", default="")
+
+
+@contextmanager
+def counted_as(purpose: str) -> Iterator[None]:
+    """Inside, what this thread counts as outside is counted apart, under this word."""
+    before = _PURPOSE.set(purpose)
+    try:
+        yield
+    finally:
+        _PURPOSE.reset(before)
+
+
 @dataclass
 class Outside:
-    """Counts values that could not be taken, with one example. Loader threads share it."""
+    """Counts values that could not be taken, with one example, by what the rows are for.
 
-    count: int = 0
-    example: str = ""
+    Loader threads share it. Training goes on reading ahead while an evaluation runs, so who counts, and
+    not when, says whose a value is.
+    """
+
+    found: dict[str, tuple[int, str]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, values: pa.Array) -> None:
         with self.lock:
-            self.count += len(values)
-            self.example = self.example or str(values[0].as_py())
+            count, example = self.found.get(_PURPOSE.get(), (0, ""))
+            self.found[_PURPOSE.get()] = count + len(values), example or str(values[0].as_py())
 
-    def take(self) -> tuple[int, str]:
-        """The count and the example since the last call."""
+    def take(self, purpose: str = "") -> tuple[int, str]:
+        """The count and the example of a purpose since the last call for it."""
         with self.lock:
-            taken = self.count, self.example
-            self.count, self.example = 0, ""
-        return taken
+            return self.found.pop(purpose, (0, ""))

@@ -22,6 +22,23 @@ def activation(name: str) -> nn.Module:
     return getattr(nn, short)()
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """torch's, but for batches of one row or none, which have no variance.
+
+    Such a batch is normalised by the running statistics, as in evaluation, and leaves these as they are.
+    torch refuses it; the last batch of a pass may well be one.
+    """
+
+    def forward(self, x_RF: Tensor) -> Tensor:
+        """[R, F] -> [R, F]."""
+        if self.training and len(x_RF) > 1:
+            return super().forward(x_RF)
+        # Not by torch's own `forward`: it looks at the shape, which the tracer of the export cannot.
+        return nn.functional.batch_norm(
+            x_RF, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
 @dataclass(frozen=True)
 class Stack:
     """The shape of a perceptron.
@@ -71,7 +88,7 @@ def _layers(width: int, stack: Stack) -> list[nn.Module]:
     for number, size in enumerate(stack.hidden):
         parts.append(nn.Linear(width, size, bias=stack.bias))
         if stack.batch_norm:
-            parts.append(nn.BatchNorm1d(size))
+            parts.append(BatchNorm(size))
         if stack.layer_norm:
             parts.append(nn.LayerNorm(size))
         parts.append(activation(stack.activation))

@@ -13,6 +13,7 @@ import torch
 from torchrec.distributed.model_parallel import DistributedModelParallel
 
 from tzrec.datasets.batch import Batch
+from tzrec.datasets.build import EVALUATION
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.rows import SEED
 from tzrec.features.feature import Feature, outside_lines
@@ -82,7 +83,7 @@ class Trainer:
         model: sharded.
         stepper: moves the model by one update, with its optimizers and its objective.
         train, test: batches; `test` may be None.
-        features: asked at the end of a pass what values had no bucket.
+        features: asked at the end of a pass, and after an evaluation, what values had no bucket.
         plan: when to log, save and end.
         model_dir: where checkpoints and results go.
         world, device: where this process runs.
@@ -228,6 +229,7 @@ class Trainer:
                 append_line(self.model_dir / "train_eval_result.txt", {"global_step": step, **metrics})
             if self.board:
                 self.board.evaluation(metrics, step)
+        self._report_outside(EVALUATION)
         self.log.restart_clock()
 
     def _thin_out(self) -> None:
@@ -245,8 +247,8 @@ class Trainer:
         step, metrics = max(self.evaluations, key=lambda evaluation: sign * evaluation[1][name])
         return name, metrics[name], step
 
-    def _report_outside(self) -> None:
-        for line in outside_lines(self.features):
+    def _report_outside(self, purpose: str = "") -> None:
+        for line in outside_lines(self.features, purpose):
             print(f"rank {self.world.rank}: {line}", flush=True)
 
 

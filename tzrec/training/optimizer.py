@@ -35,6 +35,24 @@ class FusedOptimizer:
     accumulator: float = 0.0
 
 
+class DampenedSGD(torch.optim.SGD):
+    """torch's SGD, whose first step of a parameter is not dampened, also where `make_state` was before it.
+
+    torch takes a parameter without a momentum for one before its first step. Here all have one from the
+    beginning, so that checkpoints can be loaded, and a count of steps besides.
+    """
+
+    def step(self, closure: Any = None) -> Any:
+        for parameter in (one for group in self.param_groups for one in group["params"]):
+            if parameter.grad is not None:
+                state = self.state[parameter]
+                done = state.setdefault("step", torch.zeros(()))
+                if not done:
+                    state.pop("momentum_buffer", None)
+                done += 1
+        return super().step(closure)
+
+
 FUSED = {
     "sgd_optimizer": torchrec.optim.SGD,
     "adagrad_optimizer": torchrec.optim.Adagrad,
@@ -89,7 +107,10 @@ def build_dense(config: DenseOptimizer | PartOptimizer) -> MakeOptimizer:
     options = _options(getattr(config, kind))
     if not options.get("fused"):
         options.pop("fused", None)
-    return lambda parameters: DENSE[kind](parameters, **options)
+    dense = DENSE[kind]
+    if options.get("dampening") and options["momentum"]:
+        dense = DampenedSGD
+    return lambda parameters: dense(parameters, **options)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from tzrec.datasets.batch import Batch
+from tzrec.modules.variational_dropout import VariationalDropout
 from tzrec.training.evaluate import Objective
 from tzrec.training.optimizer import Optimizers
 
@@ -34,7 +35,8 @@ class Stepped(NamedTuple):
 class Stepper:
     """Moves the parameters of a model by one update, of one batch or of several.
 
-    It minimises the weighted mean of the losses of all rows, of all batches and ranks.
+    It minimises the weighted mean of the losses of all rows, of all batches and ranks, and what the model
+    is penalised for beside it.
 
     Args:
         model: sharded.
@@ -53,6 +55,7 @@ class Stepper:
         clip: Clip | None = None,
     ) -> None:
         self.model, self.optimizers, self.objective, self.clip = model, optimizers, objective, clip
+        self.penalised = [module for module in model.modules() if isinstance(module, VariationalDropout)]
         self.dense = [parameter for _, parameter in in_backward_optimizer_filter(model.named_parameters())]
 
     def __call__(
@@ -71,7 +74,7 @@ class Stepper:
         if len(batches) == 1 and not self.optimizers.scaling:
             seed(0)
             loss, weight = self._losses(self.model, batches[0])
-            (loss / share).backward()
+            self._minimised(loss / share, first=True).backward()
             finite = True
         else:
             loss, weight, finite = self._apart(batches, share, seed)
@@ -84,6 +87,10 @@ class Stepper:
         """(sum of the weighted losses, sum of the weights)."""
         _, logits = model(batch, *looked_up)
         return self.objective.loss(logits, batch)
+
+    def _minimised(self, loss: Tensor, first: bool) -> Tensor:
+        """What a batch's backward pass begins with; the first batch of an update bears the penalties."""
+        return loss + sum(module.penalty() for module in self.penalised) if first and self.penalised else loss
 
     def _apart(
         self, batches: Sequence[Batch], share: Tensor, seed: Callable[[int], object]
@@ -105,7 +112,8 @@ class Stepper:
             # Past the wrapper that averages gradients: TorchRec makes it static, and such a one counts
             # backward passes, fails within `no_sync` and averages nothing after passes without it.
             loss, weight = self._losses(self.model.module, batch, looked_up)
-            (scaling.scale(loss / share) if scaling else loss / share).backward()
+            minimised = self._minimised(loss / share, first=i == 0)
+            (scaling.scale(minimised) if scaling else minimised).backward()
             sums.append(torch.stack([loss.detach(), weight.detach()]))
         average_gradients(self.dense)
         outputs, gradients = [], []
