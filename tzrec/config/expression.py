@@ -124,7 +124,7 @@ def _named(text: str) -> str:
 
 def _too_deep(text: str) -> UserError:
     return UserError(
-        f'expression "{text[:60]}...": nested more than {DEPTH} deep; compute a part of it in an expr_feature '
+        f'expression "{text[:60]}...": nested more than {DEPTH} deep; compute a part in an expr_feature '
         "of its own"
     )
 
