@@ -108,7 +108,11 @@ def _fg_mode(message: Any) -> tuple[list[Mistake], list[Mistake]]:
     return [], [Mistake(path, note)]
 
 
+# A text of the configuration may hold line breaks; a mistake is one line.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
 def _placed(loaded: Loaded, mistakes: list[Mistake]) -> list[str]:
     """A line for each mistake, none twice, in the order of the file."""
-    lines = {f"{loaded.where(m.path)}: {m.what}": loaded.order(m.path) for m in mistakes}
+    lines = {f"{loaded.where(m.path)}: {m.what.translate(_VISIBLE)}": loaded.order(m.path) for m in mistakes}
     return sorted(lines, key=lambda line: lines[line])

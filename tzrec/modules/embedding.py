@@ -20,32 +20,22 @@ from torchrec import (
 )
 from torchrec.types import DataType
 
+from tzrec.config.torch_names import parse_init_fn
 from tzrec.datasets.batch import FROZEN, POOLED, WEIGHTED, Batch, Jagged, Layout, Lookup, feature_of, rows_in
 from tzrec.modules.group import Group, GroupInput
-from tzrec.runtime.errors import UserError, nearest
 
 # (rows, item rows) of this rank -> how many rows its lookups have.
 Widen = Callable[[int, int], tuple[int, int]]
 
 
-def parse_init_fn(text: str) -> Callable[[Tensor], Tensor] | None:
+def initial_values(text: str) -> Callable[[Tensor], Tensor] | None:
     """`nn.init.uniform_,a=-0.01,b=0.01` as a function of a tensor; None for "".
 
     Raises:
-        UserError: not the name of a function of torch.nn.init, or an argument that is no number.
+        UserError: not a function of torch.nn.init that fills a table, or arguments that it cannot use.
     """
-    if not text:
-        return None
-    name, *arguments = (part.strip() for part in text.split(","))
-    short = name.removeprefix("torch.").removeprefix("nn.init.")
-    known = [word for word in dir(nn.init) if word.endswith("_") and not word.startswith("_")]
-    if short not in known:
-        raise UserError(f'init_fn: no function "{name}" in nn.init{nearest(short, known)}')
-    try:
-        options = {key.strip(): float(value) for key, value in (part.split("=") for part in arguments)}
-    except ValueError:
-        raise UserError(f'init_fn: "{text}" is not nn.init.NAME,argument=number,...') from None
-    return partial(getattr(nn.init, short), **options)
+    name, options = parse_init_fn(text)
+    return partial(getattr(nn.init, name), **options) if name else None
 
 
 def module_name(table: str) -> str:
@@ -87,7 +77,7 @@ def _options(sharing: Sequence[Lookup]) -> dict[str, Any]:
         "num_embeddings": table.rows,
         "embedding_dim": table.dim,
         "feature_names": [lookup.name for lookup in sharing],
-        "init_fn": parse_init_fn(table.init_fn),
+        "init_fn": initial_values(table.init_fn),
         "data_type": DataType.FP16 if table.half else DataType.FP32,
     }
 

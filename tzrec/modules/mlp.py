@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tzrec.runtime.errors import UserError, nearest
+from tzrec.config.torch_names import activation_name
+from tzrec.runtime.errors import UserError
 
 
 def activation(name: str) -> nn.Module:
@@ -15,11 +16,7 @@ def activation(name: str) -> nn.Module:
     Raises:
         UserError: torch.nn has no activation of that name that needs no argument.
     """
-    short = name.removeprefix("torch.").removeprefix("nn.")
-    known = [word for word in nn.modules.activation.__all__ if word != "MultiheadAttention"]
-    if short not in known:
-        raise UserError(f'mlp.activation: torch.nn has no activation "{name}"{nearest(short, known)}')
-    return getattr(nn, short)()
+    return getattr(nn, activation_name(name))()
 
 
 @dataclass(frozen=True)

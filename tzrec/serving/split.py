@@ -30,8 +30,9 @@ def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
     """
     features = build_features(pipeline.feature_configs, pipeline.data_config)
     model = build_model(pipeline, tower_features(pipeline, features), table_device="meta")
-    # Everything is overwritten: no time is spent on initial values of large tables.
-    model.to_empty(device=torch.device("cpu"))
+    # No time is spent on initial values of large tables: all of them are overwritten. Not the whole model:
+    # a buffer that no checkpoint holds, such as that of the variational dropout, would be lost.
+    model.embeddings.tables.to_empty(device=torch.device("cpu"))
     state = model.state_dict()
     load(checkpoint, {"model": state}, alone=True)
     if pipeline.export_config.use_dense_ema:
