@@ -292,6 +292,20 @@ def without_a_table(message: Any) -> list[Mistake]:
     return notes
 
 
+def padded_tables(message: Any) -> list[Mistake]:
+    """Notes about tables whose rows are filled up with zeros."""
+    notes = []
+    for path, feature, name in features(message):
+        dim = feature.embedding_dim
+        if is_embedded(feature) and dim % 4:
+            what = (
+                f'embedding_dim {dim}: in memory and in checkpoints the rows of the table of "{name}" are '
+                f"filled up with zeros to {dim + -dim % 4} numbers; the model sees and exports {dim}"
+            )
+            notes.append(Mistake(f"{path}.embedding_dim", what))
+    return notes
+
+
 RULES = (
     empty_features,
     feature_names,

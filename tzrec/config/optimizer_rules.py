@@ -4,7 +4,8 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from tzrec.config.walk import Mistake, all_set
+from tzrec.config.feature_inputs import is_embedded
+from tzrec.config.walk import Mistake, all_set, features
 
 # Schedule -> its field without which it has no length.
 _LENGTHS = {
@@ -12,6 +13,12 @@ _LENGTHS = {
     "cosine_annealing_learning_rate": "T_max",
     "cosine_annealing_warm_restarts_learning_rate": "T_0",
 }
+# Sparse optimizers that keep one number for the mean of the squares of a row.
+_OF_THE_MEAN = (
+    "rowwise_adagrad_optimizer",
+    "partial_rowwise_adam_optimizer",
+    "partial_rowwise_lamb_optimizer",
+)
 
 
 def schedules(message: Any) -> list[Mistake]:
@@ -94,4 +101,20 @@ def loss_scaling(message: Any) -> list[Mistake]:
     return mistakes
 
 
-RULES = (schedules, nesterov, part_optimizers, manual_steps, loss_scaling)
+def row_means(message: Any) -> list[Mistake]:
+    """Steps that divide by the width of a row want tables whose rows are not filled up."""
+    kind = message.train_config.sparse_optimizer.WhichOneof("optimizer")
+    if kind not in _OF_THE_MEAN:
+        return []
+    return [
+        Mistake(
+            f"{path}.embedding_dim",
+            f"embedding_dim {feature.embedding_dim} is no multiple of 4, and the steps of {kind} follow from "
+            "the mean of a whole row, which is filled up to one; take a multiple of 4, or adagrad_optimizer",
+        )
+        for path, feature, _ in features(message)
+        if is_embedded(feature) and feature.embedding_dim % 4
+    ]
+
+
+RULES = (row_means, schedules, nesterov, part_optimizers, manual_steps, loss_scaling)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tzrec.config.bind import is_map
-from tzrec.config.feature_rules import without_a_table
+from tzrec.config.feature_rules import padded_tables, without_a_table
 from tzrec.config.load import Loaded
 from tzrec.config.rules import RULES, training_needs
 from tzrec.config.supported import not_built, without_meaning
@@ -43,7 +43,7 @@ def problems_of(loaded: Loaded, for_training: bool) -> tuple[list[str], list[str
     if for_training:
         mistakes += training_needs(message)
     mistakes += not_built(message)
-    notes += without_meaning(message) + without_a_table(message)
+    notes += without_meaning(message) + without_a_table(message) + padded_tables(message)
     return _placed(loaded, mistakes), _placed(loaded, notes)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tzrec.config.torch_names import activation_name
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.memory import check_fits
 
 
 def activation(name: str) -> nn.Module:
@@ -17,6 +18,16 @@ def activation(name: str) -> nn.Module:
         UserError: torch.nn has no activation of that name that needs no argument.
     """
     return getattr(nn, activation_name(name))()
+
+
+def linear(width: int, size: int, field: str, bias: bool = True) -> nn.Linear:
+    """A linear layer, float32 [R, width] -> [R, size].
+
+    Raises:
+        UserError: more parameters than this host has memory for; `field` of the configuration says so.
+    """
+    check_fits(f"{field}: a layer from {width} to {size} numbers", width * size)
+    return nn.Linear(width, size, bias=bias)
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def _layers(width: int, stack: Stack) -> list[nn.Module]:
     dropout = list(stack.dropout) * count if len(stack.dropout) == 1 else list(stack.dropout)
     parts: list[nn.Module] = []
     for number, size in enumerate(stack.hidden):
-        parts.append(nn.Linear(width, size, bias=stack.bias))
+        parts.append(linear(width, size, "mlp.hidden_units", stack.bias))
         if stack.batch_norm:
             parts.append(nn.BatchNorm1d(size))
         if stack.layer_norm:
@@ -96,7 +107,7 @@ class Tower(nn.Module):
         super().__init__()
         self.mlp = Perceptron(width, stack) if stack else None
         width = self.mlp.out_features if self.mlp is not None else width
-        self.output = nn.Linear(width, output_dim) if output_dim else None
+        self.output = linear(width, output_dim, "output_dim") if output_dim else None
         self.normalize = normalize
         self.precision: torch.dtype | None = None
 

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -114,12 +115,26 @@ def _storage_trouble(error: OSError) -> str:
     return f"{name}{os.strerror(error.errno or 0)}; {STORAGE_TROUBLE[error.errno or 0]}"
 
 
+def _out_of_memory(error: BaseException) -> str:
+    """What an error says about memory that the system did not give; "" for another error."""
+    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if not isinstance(error, MemoryError) and not allocator and type(error).__name__ != "OutOfMemoryError":
+        return ""
+    asked = re.search(r"allocate (?:\d+ bytes|[\d.]+ [KMGTP]i?B)", str(error))
+    return (
+        f"out of memory{f' (could not {asked[0]})' if asked else ''}; make batch_size, the number of negatives, "
+        "the layers or the tables smaller, or take a host with more memory"
+    )
+
+
 def explain(error: BaseException) -> tuple[str, int]:
     """What to say of an error, in one line, and the exit status; "" for what wants a traceback."""
     if isinstance(error, UserError):
         return str(error), USER_ERROR
     if isinstance(error, OSError) and error.errno in STORAGE_TROUBLE:
         return _storage_trouble(error), USER_ERROR
+    if text := _out_of_memory(error):
+        return text, USER_ERROR
     return lost_contact(error), FAILURE
 
 
