@@ -120,7 +120,7 @@ def cut_columns(message: Any) -> list[Mistake]:
         for i, word in enumerate(limits.sharding_types):
             if word in BY_COLUMNS:
                 what = (
-                    f'sharding_types: "{word}" cuts the rows of "{name}" into pieces of four numbers, and its '
+                    f'sharding_types: "{word}" cuts the rows of "{name}" into pieces of four numbers, and '
                     f"embedding_dim {feature.embedding_dim} is no multiple of 4; take table_wise or row_wise"
                 )
                 mistakes.append(Mistake(f"{where}.sharding_types[{i}]", what))

@@ -122,7 +122,7 @@ def _out_of_memory(error: BaseException) -> str:
         return ""
     asked = re.search(r"allocate (?:\d+ bytes|[\d.]+ [KMGTP]i?B)", str(error))
     return (
-        f"out of memory{f' (could not {asked[0]})' if asked else ''}; make batch_size, the number of negatives, "
+        f"out of memory{f' (could not {asked[0]})' if asked else ''}; make batch_size, the negatives, "
         "the layers or the tables smaller, or take a host with more memory"
     )
 
