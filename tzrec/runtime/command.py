@@ -76,9 +76,17 @@ def split_names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
+def _alone() -> bool:
+    """Whether this is the only process; one whose environment contradicts itself speaks for itself."""
+    try:
+        return World.from_environment().size == 1
+    except UserError:
+        return True
+
+
 def _first_to_report() -> bool:
     """True in the first process of this launch on this host that asks; the others keep silent."""
-    if World.from_environment().size == 1:
+    if _alone():
         return True
     mark = os.path.join(tempfile.gettempdir(), f"tzrec-failed-{os.getuid()}-{launch_identity()}")
     try:
@@ -162,7 +170,7 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         first = _first_to_report()
         if first and text:
             # The cursor may stand behind a progress bar, which belongs to another process.
-            begin = "" if World.from_environment().size == 1 else "\n"
+            begin = "" if _alone() else "\n"
             sys.stderr.write(f"{begin}{module}: error: {text}\n")
         elif first:
             traceback.print_exc()
