@@ -130,8 +130,8 @@ def _out_of_memory(error: BaseException) -> str:
         return ""
     asked = re.search(r"allocate (?:\d+ bytes|[\d.]+ [KMGTP]i?B)", str(error))
     return (
-        f"out of memory{f' (could not {asked[0]})' if asked else ''}; make batch_size, the negatives, "
-        "the layers or the tables smaller, or take a host with more memory"
+        f"out of memory{f' (could not {asked[0]})' if asked else ''}; ask for less "
+        "(rows, batch_size, negatives, layers, tables), or take a host with more memory"
     )
 
 
