@@ -11,6 +11,7 @@ from tzrec.config import (
     range_rules,
     sequence_rules,
     sharding_rules,
+    table_rules,
     tower_rules,
 )
 from tzrec.config.walk import Mistake, all_set, features
@@ -138,6 +139,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     *optimizer_rules.RULES,
     *tower_rules.RULES,
     *feature_rules.RULES,
+    *table_rules.RULES,
     *sequence_rules.RULES,
     feature_groups,
     *group_rules.RULES,

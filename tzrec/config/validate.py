@@ -3,10 +3,10 @@
 from typing import Any
 
 from tzrec.config.bind import is_map
-from tzrec.config.feature_rules import padded_tables, without_a_table
 from tzrec.config.load import Loaded
 from tzrec.config.rules import RULES, training_needs
 from tzrec.config.supported import not_built, without_meaning
+from tzrec.config.table_rules import padded_tables, without_a_table
 from tzrec.config.tree import together
 from tzrec.config.walk import Mistake, all_set
 from tzrec.protos.data_pb2 import FgMode

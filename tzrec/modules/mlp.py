@@ -99,6 +99,7 @@ class Tower(nn.Module):
         normalize: divide each vector by its length.
 
     Attributes:
+        out_features: floats of the vector.
         precision: what the linear layers compute in, such as torch.bfloat16; None for the type of
             their parameters. Vectors are float32 either way and normalised as such.
     """
@@ -108,6 +109,7 @@ class Tower(nn.Module):
         self.mlp = Perceptron(width, stack) if stack else None
         width = self.mlp.out_features if self.mlp is not None else width
         self.output = linear(width, output_dim, "output_dim") if output_dim else None
+        self.out_features = output_dim or width
         self.normalize = normalize
         self.precision: torch.dtype | None = None
 
