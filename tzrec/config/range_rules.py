@@ -24,10 +24,12 @@ _SHARE = Range("from 0 to 1", lambda v: 0 <= v <= 1)
 _POSITIVE_FIELDS = (
     "batch_size eval_batch_size embedding_dim hash_bucket_size num_buckets zch_size max_capacity num_sample "
     "num_hard_sample top_k temperature hidden_units log_step_count_steps decay_size T_max T_0 T_mult "
-    "max_gradient norm_type init_scale growth_interval num_channels"
+    "max_gradient norm_type init_scale growth_interval num_channels "
+    # A gradient of 0, as behind a ReLU, would be divided by 0.
+    "eps"
 )
 _NOT_NEGATIVE_FIELDS = (
-    "lr learning_rates min_learning_rate warmup_learning_rate decay_factor weight_decay eps momentum "
+    "lr learning_rates min_learning_rate warmup_learning_rate decay_factor weight_decay momentum "
     "initial_accumulator_value regularization_lambda"
 )
 _BELOW_1_FIELDS = "beta1 beta2 decay label_smoothing dropout_ratio dropout"

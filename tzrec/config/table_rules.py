@@ -84,8 +84,8 @@ def sizes(message: Any) -> list[Mistake]:
         rows = _rows(feature) if is_embedded(feature) else None
         if rows is not None and rows * (feature.embedding_dim + 3) * 4 >= 2**63:
             what = (
-                f'the table of "{name}" has {rows} rows of {feature.embedding_dim} numbers, more than 64 bits '
-                "can address; make it smaller"
+                f'the table of "{name}" has {rows} rows of {feature.embedding_dim} numbers, more than 64 '
+                "bits can address; make it smaller"
             )
             mistakes.append(Mistake(path, what))
     return mistakes
