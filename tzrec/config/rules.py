@@ -114,6 +114,25 @@ def fine_tuning(message: Any) -> list[Mistake]:
     return []
 
 
+def losses(message: Any) -> list[Mistake]:
+    """One loss: the model has one label."""
+    count = len(message.model_config.losses)
+    if count < 2:
+        return []
+    return [Mistake("model_config.losses[1]", f"{count} losses; this model has one label, give one loss")]
+
+
+def delimiters(message: Any) -> list[Mistake]:
+    """What stands between the fields of a line of a table of negatives or edges is one character."""
+    data = message.data_config
+    kind = data.WhichOneof("sampler")
+    given = getattr(data, kind).field_delimiter if kind else ""
+    if not given or (len(given.encode()) == 1 and given not in '\r\n"'):
+        return []
+    what = f'field_delimiter "{given}" is not one ASCII character that can stand within a line'
+    return [Mistake(f"data_config.{kind}.field_delimiter", what)]
+
+
 def shuffling(message: Any) -> list[Mistake]:
     """Rows are mixed in a buffer, which must hold some."""
     data = message.data_config
@@ -147,6 +166,8 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     *input_fields.RULES,
     best_checkpoint,
     negatives,
+    losses,
+    delimiters,
     moving_average,
     shuffling,
 )

@@ -149,8 +149,8 @@ def make_plan(
         raise UserError(
             f"the embedding tables, {size / 2**30:.1f} GiB without the state of their optimizer and what "
             f"batches of {batch_size} rows look up, find no place on {world.size} processes "
-            f"({memory / 2**30:.1f} GiB of host memory each); start more processes on more hosts, make the tables "
-            f"or batch_size smaller, or allow {ROW_WISE} in embedding_constraints"
+            f"({memory / 2**30:.1f} GiB of host memory each); start more processes on more hosts, make the "
+            f"tables or batch_size smaller, or allow {ROW_WISE} in embedding_constraints"
         )
     return plan
 
