@@ -49,7 +49,7 @@ def test_a_good_one_has_nothing_to_say(loaded):
         ('item_tower { input: "item"', 'item_tower { input: "itme"', 'a.config:36:18: item_tower reads the feature group "itme", which is not there; did you mean "item"?'),
         ("losses { softmax_cross_entropy {} }", "", "a.config:31:1: training wants losses"),
         ("adagrad_optimizer { lr: 0.001 } ", "", "a.config:5:3: sparse_optimizer wants an optimizer"),
-        ("output_dim: 4", "output_dim: -1", "a.config:37:5: output_dim must not be negative"),
+        ("output_dim: 4", "output_dim: -1", "a.config:37:5: output_dim must be 0 (no last layer) or more, got -1"),
         ("output_dim: 4", "output_dim: 4 temperature: 0", "a.config:37:19: temperature must be greater than 0"),
         ("num_epochs: 1\n}", 'num_epochs: 1\n}\nexport_config { exporter_type: "best" }', 'a.config:9:1: best_exporter_metric "auc" is not evaluated; the metrics are: recall@5, ndcg@5, mrr, loss'),
         ("num_epochs: 1", 'num_epochs: 1 grad_clipping { clipping_type: "nrom" }', 'a.config:7:33: clipping_type is one of "none", "norm", "value", got "nrom"; did you mean "norm"?'),

@@ -87,10 +87,34 @@ def test_expressions_of_any_text(text: str) -> None:
     assert len(evaluate(tree, {"a": one, "b": one}, 2).lengths) == 2
 
 
-@pytest.mark.parametrize("text", ["-" * 5000 + "a", "a" + "^a" * 5000, "a?" * 3000 + "a" + ":a" * 3000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-" * 5000 + "a",
+        "a" + "^a" * 5000,
+        "a?" * 3000 + "a" + ":a" * 3000,
+        "(" * 10_000 + "a" + ")" * 10_000,
+        "(" * 10_000 + "a" + "+1)" * 10_000,
+        "a+(" * 10_000 + "a" + ")" * 10_000,
+        "abs(" * 10_000 + "a" + ")" * 10_000,
+    ],
+)
 def test_deep_expressions_end(text: str) -> None:
     with pytest.raises(UserError, match="nested more than 64 deep"):
         parse(text, ["a"])
+
+
+@pytest.mark.parametrize("terms", [66, 3000])
+def test_a_flat_sum_is_not_nested(terms: int) -> None:
+    """A sum of 66 terms was refused as nested more than 64 deep."""
+    one = Ragged(np.array([1.0, 3.0]), np.ones(2, np.int32))
+    plus = evaluate(parse(" + ".join(["a"] * terms), ["a"]), {"a": one}, 2)
+    assert plus.flat.tolist() == [terms, 3 * terms]
+    # From left to right: ((16 / a) * 2 - a) + ..., not 16 / (a * 2).
+    mixed = evaluate(parse("16 / a * 2 - a" + " + a - a" * terms, ["a"]), {"a": one}, 2)
+    assert mixed.flat.tolist() == pytest.approx([31, 16 / 3 * 2 - 3])
+    chained = evaluate(parse("a > 1 && " * terms + "1 || 0", ["a"]), {"a": one}, 2)
+    assert chained.flat.tolist() == [0, 1]
 
 
 @CALM

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tzrec.modules.embedding import module_name, parse_init_fn
+from tzrec.modules.embedding import initial_values, module_name
 from tzrec.modules.mlp import BatchNorm, Perceptron, Stack, Tower
 from tzrec.runtime.errors import UserError
 
@@ -27,7 +27,7 @@ def test_refusals() -> None:
     with pytest.raises(UserError, match="2 ratios for 3 layers"):
         Perceptron(3, Stack([4, 4, 4], dropout=[0.1, 0.2]))
     with pytest.raises(UserError, match=r'no function "nn\.init\.uniform"'):
-        parse_init_fn("nn.init.uniform,a=0")
+        initial_values("nn.init.uniform,a=0")
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -58,12 +58,12 @@ def test_towers() -> None:
 
 
 def test_initial_values() -> None:
-    function = parse_init_fn("nn.init.uniform_,a=0.25,b=0.5")
+    function = initial_values("nn.init.uniform_,a=0.25,b=0.5")
     assert function is not None
     drawn = function(torch.empty(1000))
     assert drawn.min() >= 0.25
     assert drawn.max() <= 0.5
-    assert parse_init_fn("") is None
+    assert initial_values("") is None
 
 
 def test_any_table_name_makes_a_module() -> None:

@@ -80,6 +80,7 @@ def test_the_first_to_report_speaks_although_the_launcher_ends_it(tmp_path: Path
         "command.run('tzrec.x', main, [])\n"
     )
     environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "2", "TMPDIR": str(tmp_path)}
+    environment |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )

@@ -25,8 +25,11 @@ FUNCTIONS: dict[str, tuple[int, int | None]] = {
     **dict.fromkeys(["min", "max", "sum", "avg"], (1, None)),
     "rnd": (0, 0),
 }
-# Deeper than any expression that a person writes; far from the depth at which Python gives up.
+# Parentheses, calls, signs, powers and choices inside one another: deeper than any expression that a person
+# writes, and far from the depth at which Python gives up. The terms of a sum do not nest.
 DEPTH = 64
+# Characters of an expression that a message repeats.
+_SHOWN = 200
 
 _GRAMMAR = r"""
 ?start: choice
@@ -68,13 +71,21 @@ class Variable:
 
 @dataclass(frozen=True)
 class Call:
-    """A function, an operator by its symbol, "negate" or "choose", with its arguments."""
+    """A function, "negate" or "choose", with its arguments."""
 
     name: str
     arguments: "tuple[Tree, ...]"
 
 
-Tree = Number | Variable | Call
+@dataclass(frozen=True)
+class Chain:
+    """Operators applied from left to right: `a - b + c` is first a, then ("-", b), ("+", c)."""
+
+    first: "Tree"
+    rest: "tuple[tuple[str, Tree], ...]"
+
+
+Tree = Number | Variable | Call | Chain
 
 
 @cache
@@ -88,8 +99,11 @@ def parse(text: str, variables: Collection[str]) -> Tree:
     """The tree of an expression over these variables.
 
     Raises:
-        UserError: a syntax error, an unknown name, a wrong number of arguments; with its position, from 1.
+        UserError: a syntax error, an unknown name, a wrong number of arguments, with its position, from 1;
+            parts that nest more than DEPTH deep. A sum or product may have any number of terms.
     """
+    if _parentheses(text) > DEPTH:
+        raise _too_deep(text)
     from lark.exceptions import UnexpectedCharacters, UnexpectedInput
 
     try:
@@ -97,16 +111,36 @@ def parse(text: str, variables: Collection[str]) -> Tree:
     except UnexpectedInput as error:
         token = getattr(error, "token", None)
         if not isinstance(error, UnexpectedCharacters) and (token is None or token.type == "$END"):
-            raise UserError(f'expression "{text}": ends too early, at position {len(text) + 1}') from None
+            raise UserError(f"{_named(text)}: ends too early, at position {len(text) + 1}") from None
         place = error.pos_in_stream or 0
         what = f'position {place + 1}: "{text[place]}" is not expected'
-        raise UserError(f'expression "{text}": {what}') from None
+        raise UserError(f"{_named(text)}: {what}") from None
     return _converted(tree, text, frozenset(variables), 0)
+
+
+def _named(text: str) -> str:
+    return f'expression "{text if len(text) <= _SHOWN else text[:_SHOWN] + "..."}"'
+
+
+def _too_deep(text: str) -> UserError:
+    return UserError(
+        f'expression "{text[:60]}...": nested more than {DEPTH} deep; compute a part in an expr_feature '
+        "of its own"
+    )
+
+
+def _parentheses(text: str) -> int:
+    """How deep the parentheses of a text nest: the tree does not keep those that change nothing."""
+    deepest = depth = 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _converted(node: Any, text: str, variables: frozenset[str], depth: int) -> Tree:
     if depth > DEPTH:
-        raise UserError(f'expression "{text[:60]}...": nested more than {DEPTH} deep')
+        raise _too_deep(text)
 
     def inner(child: Any) -> Tree:
         return _converted(child, text, variables, depth + 1)
@@ -115,14 +149,18 @@ def _converted(node: Any, text: str, variables: frozenset[str], depth: int) -> T
     if kind == "number":
         return Number(float(children[0]))
     if kind == "binary":
-        left, operator, right = children
-        return Call(str(operator), (inner(left), inner(right)))
+        # Walked, not recursed into: a sum of n terms is a tree that is n deep on its left side.
+        rest = []
+        while node.data == "binary":
+            node, operator, right = node.children
+            rest.append((str(operator), inner(right)))
+        return Chain(inner(node), tuple(reversed(rest)))
     if kind == "sign":
         sign, operand = children
         return Call("negate", (inner(operand),)) if sign == "-" else inner(operand)
     if kind == "choose":
         return Call("choose", tuple(inner(child) for child in children))
-    name, at = str(children[0]), f'expression "{text}": position {children[0].start_pos + 1}'
+    name, at = str(children[0]), f"{_named(text)}: position {children[0].start_pos + 1}"
     if kind == "name":
         if name in variables:
             return Variable(name)

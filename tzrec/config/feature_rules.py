@@ -35,7 +35,6 @@ _WORDS = {
     "fg_value_type": ("", "string", "int32", "int64", "float", "double"),
     "data_type": ("FP32", "FP16"),
 }
-_OF_TABLES = ("embedding_name", "pooling", "init_fn", "trainable", "data_type", "embedding_constraints")
 
 
 def feature_names(message: Any) -> list[Mistake]:
@@ -237,61 +236,6 @@ def _counts(path: str, feature: Any, name: str, read: list[Any]) -> list[Mistake
     return []
 
 
-def shared_tables(message: Any) -> list[Mistake]:
-    """Features with one embedding_name have one table."""
-    first: dict[str, tuple[str, dict[str, Any]]] = {}
-    mistakes = []
-    for path, feature, name in features(message):
-        if not is_embedded(feature):
-            continue
-        table = feature.embedding_name or f"{name}_emb"
-        shape = {
-            "rows": _rows(feature),
-            "embedding_dim": feature.embedding_dim,
-            "data_type": feature.data_type,
-            "trainable": feature.trainable,
-        }
-        other, other_shape = first.setdefault(table, (name, shape))
-        for what, value in shape.items():
-            if None not in (value, other_shape[what]) and value != other_shape[what]:
-                says = f'"{name}" and "{other}" share the table "{table}" but not its {what}'
-                mistakes.append(Mistake(path, f"{says}: {value} and {other_shape[what]}"))
-    return mistakes
-
-
-def _rows(feature: Any) -> int | None:
-    """Rows of the table; None where only a file tells."""
-    has = given(feature, (*BUCKETIZERS, "boundaries", "default_bucketize_value"))
-    if "boundaries" in has:
-        return len(feature.boundaries) + 1
-    for name in ("num_buckets", "hash_bucket_size"):
-        if name in has:
-            return int(getattr(feature, name))
-    unknown = feature.default_bucketize_value if "default_bucketize_value" in has else None
-    if feature.DESCRIPTOR.name == "TokenizeFeature" or "vocab_file" in has:
-        return None
-    if "vocab_dict" in has:
-        return max(*feature.vocab_dict.values(), 1 if unknown is None else unknown) + 1
-    if "vocab_list" in has:
-        words = len(feature.vocab_list)
-        return words + 2 if unknown is None else max(words, unknown + 1)
-    return None
-
-
-def without_a_table(message: Any) -> list[Mistake]:
-    """Notes about fields of tables that a feature sets which looks up none."""
-    notes = []
-    for path, feature, name in features(message):
-        if is_embedded(feature):
-            continue
-        dense = feature.WhichOneof("dense_emb") is not None
-        for field in given(feature, _OF_TABLES if dense else (*_OF_TABLES, "embedding_dim")):
-            if getattr(feature, field) != feature.DESCRIPTOR.fields_by_name[field].default_value:
-                what = f'{field} changes nothing: "{name}" looks up no table, its values are numbers'
-                notes.append(Mistake(f"{path}.{field}", what))
-    return notes
-
-
 RULES = (
     empty_features,
     feature_names,
@@ -299,5 +243,4 @@ RULES = (
     bucketizers,
     numbers_and_tables,
     expressions,
-    shared_tables,
 )

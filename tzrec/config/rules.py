@@ -1,21 +1,22 @@
 """Rules across fields that need no data: each takes the configuration and returns its mistakes."""
 
-import math
-import re
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
-from tzrec.config import feature_rules, group_rules, input_fields, sequence_rules, sharding_rules
+from tzrec.config import (
+    feature_rules,
+    group_rules,
+    input_fields,
+    optimizer_rules,
+    range_rules,
+    sequence_rules,
+    sharding_rules,
+    table_rules,
+    tower_rules,
+)
 from tzrec.config.walk import Mistake, all_set, features
 from tzrec.runtime.errors import nearest
 
-_WORDS = {
-    "pooling": ("sum", "mean"),
-    "exporter_type": ("latest", "best"),
-    "clipping_type": ("none", "norm", "value"),
-    "mixed_precision": ("", "BF16", "FP16"),
-}
 # Fields that name a feature group.
 _INPUTS = {
     "Tower": ("input",),
@@ -23,57 +24,6 @@ _INPUTS = {
     "HSTUUserTower": ("input",),
     "MINDUserTower": ("input", "history_input"),
 }
-_POSITIVE = frozenset(
-    {
-        "batch_size",
-        "eval_batch_size",
-        "embedding_dim",
-        "hash_bucket_size",
-        "num_buckets",
-        "zch_size",
-        "max_capacity",
-        "num_sample",
-        "num_hard_sample",
-        "top_k",
-        "temperature",
-        "hidden_units",
-        "log_step_count_steps",
-        "decay_size",
-        "T_max",
-        "T_0",
-        "T_mult",
-        "max_gradient",
-        "norm_type",
-        "init_scale",
-        "growth_interval",
-    }
-)
-
-
-def ranges(message: Any) -> list[Mistake]:
-    """Numbers and words that no run could use."""
-    mistakes = []
-    for one in all_set(message):
-        name = one.field.name
-        values = list(one.value) if one.field.is_repeated and one.field.message_type is None else [one.value]
-        if name in _POSITIVE and one.field.message_type is None and not all(v > 0 for v in values):
-            mistakes.append(Mistake(one.path, f"{name} must be greater than 0"))
-        if name == "output_dim" and one.value < 0:
-            mistakes.append(Mistake(one.path, "output_dim must not be negative; 0 leaves out the last layer"))
-        if name in ("label_smoothing", "dropout_ratio") and not all(0 <= v < 1 for v in values):
-            mistakes.append(Mistake(one.path, f"{name} must be at least 0 and less than 1"))
-        if name == "decay" and not 0 <= one.value < 1:
-            mistakes.append(Mistake(one.path, "decay must be at least 0 and less than 1"))
-        allowed = _WORDS.get(name, ())
-        if allowed and one.value not in allowed:
-            listed = ", ".join(f'"{word}"' for word in allowed)
-            what = f'{name} is one of {listed}, got "{one.value}"{nearest(one.value, allowed)}'
-            mistakes.append(Mistake(one.path, what))
-        if name == "boundaries" and not all(a < b for a, b in pairwise(values)):
-            mistakes.append(Mistake(one.path, "boundaries must ascend, none of them twice"))
-        if one.field.cpp_type == one.field.CPPTYPE_FLOAT and not all(math.isfinite(v) for v in values):
-            mistakes.append(Mistake(one.path, f"{name} must be finite"))
-    return mistakes
 
 
 def feature_groups(message: Any) -> list[Mistake]:
@@ -164,23 +114,32 @@ def fine_tuning(message: Any) -> list[Mistake]:
     return []
 
 
-def part_optimizers(message: Any) -> list[Mistake]:
-    """Each has an optimizer and a pattern that is a regular expression."""
-    mistakes = []
-    for i, part in enumerate(message.train_config.dense_optimizer.part_optimizers):
-        path = f"train_config.dense_optimizer.part_optimizers[{i}]"
-        if part.WhichOneof("optimizer") is None:
-            what = "part_optimizers wants an optimizer, such as adam_optimizer { lr: 0.001 }"
-            mistakes.append(Mistake(path, what))
-        try:
-            # An empty pattern would take everything, and leave the main optimizer without work.
-            wrong = "" if re.compile(part.regex_pattern).pattern else "is empty"
-        except re.error as error:
-            wrong = str(error)
-        if wrong:
-            what = f'regex_pattern "{part.regex_pattern}" is no pattern of names: {wrong}'
-            mistakes.append(Mistake(f"{path}.regex_pattern", what))
-    return mistakes
+def losses(message: Any) -> list[Mistake]:
+    """One loss: the model has one label."""
+    count = len(message.model_config.losses)
+    if count < 2:
+        return []
+    return [Mistake("model_config.losses[1]", f"{count} losses; this model has one label, give one loss")]
+
+
+def delimiters(message: Any) -> list[Mistake]:
+    """What stands between the fields of a line of a table of negatives or edges is one character."""
+    data = message.data_config
+    kind = data.WhichOneof("sampler")
+    given = getattr(data, kind).field_delimiter if kind else ""
+    if not given or (len(given.encode()) == 1 and given not in '\r\n"'):
+        return []
+    what = f'field_delimiter "{given}" is not one ASCII character that can stand within a line'
+    return [Mistake(f"data_config.{kind}.field_delimiter", what)]
+
+
+def shuffling(message: Any) -> list[Mistake]:
+    """Rows are mixed in a buffer, which must hold some."""
+    data = message.data_config
+    if not data.shuffle or data.shuffle_buffer_size:
+        return []
+    what = "shuffle: true mixes rows in a buffer of shuffle_buffer_size batches, which must be greater than 0"
+    return [Mistake("data_config.shuffle_buffer_size", what + ", got 0; or set shuffle: false")]
 
 
 def moving_average(message: Any) -> list[Mistake]:
@@ -192,45 +151,14 @@ def moving_average(message: Any) -> list[Mistake]:
     return [Mistake(f"{name}.use_dense_ema", what) for name in asking]
 
 
-def manual_steps(message: Any) -> list[Mistake]:
-    """As many rates as places where they begin, which ascend."""
-    mistakes = []
-    for one in all_set(message.train_config, "train_config"):
-        if one.field.name != "manual_step_learning_rate":
-            continue
-        sizes, rates = list(one.value.schedule_sizes), list(one.value.learning_rates)
-        if len(sizes) != len(rates):
-            what = f"{len(sizes)} schedule_sizes and {len(rates)} learning_rates; give one rate for each size"
-            mistakes.append(Mistake(one.path, what))
-        if not all(a < b for a, b in pairwise(sizes)):
-            mistakes.append(Mistake(f"{one.path}.schedule_sizes", "schedule_sizes must ascend, none twice"))
-    return mistakes
-
-
-def loss_scaling(message: Any) -> list[Mistake]:
-    """Scaling is for FP16; its scale grows by more than 1 and shrinks by less."""
-    train = message.train_config
-    if not train.HasField("grad_scaler"):
-        return []
-    mistakes = []
-    if train.mixed_precision != "FP16":
-        what = 'grad_scaler is for mixed_precision: "FP16"; leave it out here'
-        mistakes.append(Mistake("train_config.grad_scaler", what))
-    if not train.grad_scaler.growth_factor > 1:
-        mistakes.append(
-            Mistake("train_config.grad_scaler.growth_factor", "growth_factor must be greater than 1")
-        )
-    if not 0 < train.grad_scaler.backoff_factor < 1:
-        what = "backoff_factor must be greater than 0 and less than 1"
-        mistakes.append(Mistake("train_config.grad_scaler.backoff_factor", what))
-    return mistakes
-
-
 RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     length_of_training,
     fine_tuning,
-    ranges,
+    *range_rules.RULES,
+    *optimizer_rules.RULES,
+    *tower_rules.RULES,
     *feature_rules.RULES,
+    *table_rules.RULES,
     *sequence_rules.RULES,
     feature_groups,
     *group_rules.RULES,
@@ -238,10 +166,10 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     *input_fields.RULES,
     best_checkpoint,
     negatives,
-    part_optimizers,
+    losses,
+    delimiters,
     moving_average,
-    loss_scaling,
-    manual_steps,
+    shuffling,
 )
 
 

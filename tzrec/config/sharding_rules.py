@@ -108,6 +108,25 @@ def cut_tables(message: Any) -> list[Mistake]:
     return mistakes
 
 
+def cut_columns(message: Any) -> list[Mistake]:
+    """Pieces of rows that are filled up to a multiple of four would not know which columns are real."""
+    mistakes = []
+    common = message.train_config.global_embedding_constraints
+    for path, feature, name in features(message):
+        own = feature.embedding_constraints
+        where, limits = (f"{path}.{OWN}", own) if own.sharding_types else (GLOBAL, common)
+        if not is_embedded(feature) or feature.embedding_dim % 4 == 0:
+            continue
+        for i, word in enumerate(limits.sharding_types):
+            if word in BY_COLUMNS:
+                what = (
+                    f'sharding_types: "{word}" cuts the rows of "{name}" into pieces of four numbers, and '
+                    f"embedding_dim {feature.embedding_dim} is no multiple of 4; take table_wise or row_wise"
+                )
+                mistakes.append(Mistake(f"{where}.sharding_types[{i}]", what))
+    return mistakes
+
+
 def can_be_cut(init_fn: str) -> bool:
     """Whether the pieces of a table may begin with this function, each by itself."""
     return not init_fn or init_fn.split(",")[0].strip().rpartition(".")[2] in _OF_NO_SHAPE
@@ -146,4 +165,4 @@ def _all(message: Any) -> Iterator[tuple[str, Any]]:
             yield f"{path}.{OWN}", feature.embedding_constraints
 
 
-RULES = (words, cut_rows, cut_tables, shared_constraints)
+RULES = (words, cut_rows, cut_tables, cut_columns, shared_constraints)

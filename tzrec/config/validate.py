@@ -3,10 +3,10 @@
 from typing import Any
 
 from tzrec.config.bind import is_map
-from tzrec.config.feature_rules import without_a_table
 from tzrec.config.load import Loaded
 from tzrec.config.rules import RULES, training_needs
 from tzrec.config.supported import not_built, without_meaning
+from tzrec.config.table_rules import padded_tables, without_a_table
 from tzrec.config.tree import together
 from tzrec.config.walk import Mistake, all_set
 from tzrec.protos.data_pb2 import FgMode
@@ -43,7 +43,7 @@ def problems_of(loaded: Loaded, for_training: bool) -> tuple[list[str], list[str
     if for_training:
         mistakes += training_needs(message)
     mistakes += not_built(message)
-    notes += without_meaning(message) + without_a_table(message)
+    notes += without_meaning(message) + without_a_table(message) + padded_tables(message)
     return _placed(loaded, mistakes), _placed(loaded, notes)
 
 
@@ -108,7 +108,11 @@ def _fg_mode(message: Any) -> tuple[list[Mistake], list[Mistake]]:
     return [], [Mistake(path, note)]
 
 
+# A text of the configuration may hold line breaks; a mistake is one line.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
 def _placed(loaded: Loaded, mistakes: list[Mistake]) -> list[str]:
     """A line for each mistake, none twice, in the order of the file."""
-    lines = {f"{loaded.where(m.path)}: {m.what}": loaded.order(m.path) for m in mistakes}
+    lines = {f"{loaded.where(m.path)}: {m.what.translate(_VISIBLE)}": loaded.order(m.path) for m in mistakes}
     return sorted(lines, key=lambda line: lines[line])

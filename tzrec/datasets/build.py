@@ -20,6 +20,7 @@ from tzrec.features.outputs import counted_as
 from tzrec.features.values import BadValueError, numbers, placed
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.memory import check_fits
 from tzrec.runtime.world import World
 
 # What features count as outside in evaluation they count apart from what they do in training.
@@ -162,6 +163,7 @@ def build_loader(
     batch_size = data.batch_size
     if evaluation and data.HasField("eval_batch_size"):
         batch_size = data.eval_batch_size
+    _check_memory(data, min(batch_size, table.num_rows), evaluation, in_batch.negatives)
     maker = BatchMaker(
         layout,
         # Not the rank's own: the metrics must not depend on how many processes evaluate.
@@ -188,6 +190,21 @@ def build_loader(
             f"of {world.size} processes, and drop_remainder is true; set a smaller data_config.batch_size"
         )
     return loader
+
+
+def _check_memory(data: DataConfig, rows: int, evaluation: bool, in_batch: bool) -> None:
+    """Whether the negatives of a batch and its scores can be held; see `check_fits`."""
+    kind = data.WhichOneof("sampler")
+    if kind:
+        config = getattr(data, kind)
+        asked = evaluation and config.num_eval_sample
+        field, drawn = ("num_eval_sample", asked) if asked else ("num_sample", config.num_sample)
+        hard = getattr(config, "num_hard_sample", 0)
+        # An id and a score of each; the columns of attributes come on top.
+        check_fits(f"{kind}.{field}: {drawn} negatives for a batch of {rows} rows", drawn * (2 + rows))
+        check_fits(f"{kind}.num_hard_sample: {hard} for each of {rows} rows", hard * rows * 3)
+    if in_batch:
+        check_fits(f"data_config.batch_size: scores of {rows} rows with each other's items", rows * rows)
 
 
 def _masking(data: DataConfig, features: Sequence[Feature]) -> Masking | None:

@@ -29,6 +29,7 @@ from tzrec.protos import data_pb2
 from tzrec.protos.data_pb2 import DataConfig
 from tzrec.protos.feature_pb2 import FeatureConfig, ParameterConstraints
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.memory import check_fits
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,7 @@ class _Builder:
         config = spec.config
         text = config.fg_encoded_default_value if self.is_none else getattr(config, "default_value", "")
         width = getattr(config, "value_dim", 1) or 1
+        check_fits(f'feature "{spec.name}", value_dim: a row of {width} numbers', width)
         where = f'feature "{spec.name}", default_value'
         default = numbers(rows_of(pa.array([text]), separator, where).flat, pa.float32(), where)
         if len(default) not in (0, 1, width):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tzrec.config.expression import Call, Number, Tree, Variable
+from tzrec.config.expression import Chain, Number, Tree, Variable
 from tzrec.features.combine import COMBINERS
 from tzrec.features.values import BadValueError, Rows, numbers, placed, rows_of
 
@@ -182,16 +182,22 @@ def _value(tree: Tree, variables: Mapping[str, Ragged], rows: int) -> Ragged:
         return Ragged(np.full(rows, tree.value), np.ones(rows, np.int32))
     if isinstance(tree, Variable):
         return variables[tree.name]
+    if isinstance(tree, Chain):
+        value = _value(tree.first, variables, rows)
+        for operator, operand in tree.rest:
+            flat, lengths = _aligned([value, _value(operand, variables, rows)], operator)
+            value = Ragged(ELEMENTWISE[operator](*flat), lengths)
+        return value
     if tree.name == "rnd":
         return Ragged(np.random.default_rng().random(rows), np.ones(rows, np.int32))
-    flat, lengths = _aligned([_value(each, variables, rows) for each in tree.arguments], tree)
+    flat, lengths = _aligned([_value(each, variables, rows) for each in tree.arguments], tree.name)
     if tree.name in OVER_ROWS:
         reduced = OVER_ROWS[tree.name](flat, lengths) if rows else np.zeros(0)
         return Ragged(reduced, np.ones(rows, np.int32))
     return Ragged(ELEMENTWISE[tree.name](*flat), lengths)
 
 
-def _aligned(values: Sequence[Ragged], tree: Call) -> tuple[list[np.ndarray], np.ndarray]:
+def _aligned(values: Sequence[Ragged], name: str) -> tuple[list[np.ndarray], np.ndarray]:
     """The values with as many numbers in each row as the longest of them has there."""
     lengths = functools.reduce(np.maximum, (each.lengths for each in values))
     flat = []
@@ -203,7 +209,7 @@ def _aligned(values: Sequence[Ragged], tree: Call) -> tuple[list[np.ndarray], np
         if len(wrong):
             row = int(wrong[0])
             raise BadValueError(
-                f'"{tree.name}" of {each.lengths[row]} and of {lengths[row]} numbers; give one or as many',
+                f'"{name}" of {each.lengths[row]} and of {lengths[row]} numbers; give one or as many',
                 row,
             )
         times = np.where(each.lengths == 1, lengths, 1)

@@ -70,7 +70,7 @@ def build_model(
         table_device: where embedding tables are made; "meta" when sharding will make them.
 
     Raises:
-        UserError: no negatives, or an activation or init_fn that torch lacks.
+        UserError: no negatives, towers of two widths, or an activation or init_fn that torch lacks.
     """
     config = pipeline.model_config.dssm
     sampled = pipeline.data_config.WhichOneof("sampler") is not None
@@ -87,10 +87,17 @@ def build_model(
         stack = build_stack(config_of.mlp) if config_of.HasField("mlp") else None
         return Tower(width, stack, config.output_dim, config.similarity == simi_pb2.COSINE)
 
+    user = tower(config.user_tower, embeddings.user.out_features)
+    item = tower(config.item_tower, embeddings.item.out_features)
+    if user.out_features != item.out_features:
+        raise UserError(
+            f"model_config.dssm: without output_dim the vectors of user_tower have {user.out_features} "
+            f"numbers and those of item_tower {item.out_features}; set output_dim, or make them equal"
+        )
     return DSSM(
         embeddings,
-        tower(config.user_tower, embeddings.user.out_features),
-        tower(config.item_tower, embeddings.item.out_features),
+        user,
+        item,
         config.temperature,
         config.in_batch_negative,
     )

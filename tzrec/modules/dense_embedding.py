@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tzrec.features.outputs import DenseEmbedding
+from tzrec.modules.mlp import linear
+from tzrec.runtime.memory import check_fits
 
 
 class AutoDis(nn.Module):
@@ -20,6 +22,7 @@ class AutoDis(nn.Module):
 
     def __init__(self, numbers: int, dim: int, channels: int, temperature: float, keep: float) -> None:
         super().__init__()
+        check_fits(f"autodis.num_channels: {channels} channels", numbers * channels * (channels + dim))
         self.first = nn.Parameter(torch.empty(numbers, channels))
         self.second = nn.Parameter(torch.empty(numbers, channels, channels))
         self.meta = nn.Parameter(torch.empty(numbers, channels, dim))
@@ -38,5 +41,5 @@ class AutoDis(nn.Module):
 def dense_embedding(numbers: int, embedding: DenseEmbedding) -> nn.Module:
     """The module for so many numbers: float32 [R, numbers] -> float32 [R, the feature's width]."""
     if not embedding.channels:
-        return nn.Linear(numbers, embedding.dim)
+        return linear(numbers, embedding.dim, "embedding_dim of an mlp {} feature")
     return AutoDis(numbers, embedding.dim, embedding.channels, embedding.temperature, embedding.keep)

@@ -4,6 +4,7 @@ Shape letters: B rows of users, M rows of items (positives, then negatives), R r
 elements of sequences, V ids, F floats of a tower's input, D floats of one feature.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,32 +21,47 @@ from torchrec import (
 )
 from torchrec.types import DataType
 
+from tzrec.config.torch_names import parse_init_fn
 from tzrec.datasets.batch import FROZEN, POOLED, WEIGHTED, Batch, Jagged, Layout, Lookup, feature_of, rows_in
+from tzrec.features.outputs import Table
 from tzrec.modules.group import Group, GroupInput
-from tzrec.runtime.errors import UserError, nearest
 
 # (rows, item rows) of this rank -> how many rows its lookups have.
 Widen = Callable[[int, int], tuple[int, int]]
 
 
-def parse_init_fn(text: str) -> Callable[[Tensor], Tensor] | None:
+def initial_values(text: str) -> Callable[[Tensor], Tensor] | None:
     """`nn.init.uniform_,a=-0.01,b=0.01` as a function of a tensor; None for "".
 
     Raises:
-        UserError: not the name of a function of torch.nn.init, or an argument that is no number.
+        UserError: not a function of torch.nn.init that fills a table, or arguments that it cannot use.
     """
-    if not text:
-        return None
-    name, *arguments = (part.strip() for part in text.split(","))
-    short = name.removeprefix("torch.").removeprefix("nn.init.")
-    known = [word for word in dir(nn.init) if word.endswith("_") and not word.startswith("_")]
-    if short not in known:
-        raise UserError(f'init_fn: no function "{name}" in nn.init{nearest(short, known)}')
-    try:
-        options = {key.strip(): float(value) for key, value in (part.split("=") for part in arguments)}
-    except ValueError:
-        raise UserError(f'init_fn: "{text}" is not nn.init.NAME,argument=number,...') from None
-    return partial(getattr(nn.init, short), **options)
+    name, options = parse_init_fn(text)
+    return partial(getattr(nn.init, name), **options) if name else None
+
+
+def padded_dim(dim: int) -> int:
+    """The width that a table of this width has in memory: fbgemm reads and trains rows by fours."""
+    return -(-dim // 4) * 4
+
+
+def _beginning(table: Table) -> Callable[[Tensor], Tensor] | None:
+    """What fills a table, or some rows of it: the columns that only fill up are 0, and stay so."""
+    fill = initial_values(table.init_fn)
+    if padded_dim(table.dim) == table.dim:
+        return fill
+    if fill is None:
+        # As TorchRec does by default.
+        bound = math.sqrt(1 / table.rows)
+        fill = partial(nn.init.uniform_, a=-bound, b=bound)
+
+    def begin(weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            chosen = fill(torch.empty_like(weight[:, : table.dim], memory_format=torch.contiguous_format))
+            weight.zero_()[:, : table.dim] = chosen
+        return weight
+
+    return begin
 
 
 def module_name(table: str) -> str:
@@ -85,9 +101,9 @@ def _options(sharing: Sequence[Lookup]) -> dict[str, Any]:
     return {
         "name": module_name(table.name),
         "num_embeddings": table.rows,
-        "embedding_dim": table.dim,
+        "embedding_dim": padded_dim(table.dim),
         "feature_names": [lookup.name for lookup in sharing],
-        "init_fn": parse_init_fn(table.init_fn),
+        "init_fn": _beginning(table),
         "data_type": DataType.FP16 if table.half else DataType.FP32,
     }
 
@@ -152,7 +168,7 @@ class TwoSidedEmbedding(nn.Module):
                 else:
                     whole = of_all[lookup.name].values().float()
                     sizes = [count[number] for count in counts] or [len(whole)]
-                for one, part in zip(vectors, whole.split(sizes), strict=True):
+                for one, part in zip(vectors, whole[:, : lookup.table.dim].split(sizes), strict=True):
                     one[lookup.name] = part
         return vectors
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tzrec.runtime.errors import UserError, nearest
+from tzrec.config.torch_names import activation_name
+from tzrec.runtime.errors import UserError
+from tzrec.runtime.memory import check_fits
 
 
 def activation(name: str) -> nn.Module:
@@ -15,11 +17,17 @@ def activation(name: str) -> nn.Module:
     Raises:
         UserError: torch.nn has no activation of that name that needs no argument.
     """
-    short = name.removeprefix("torch.").removeprefix("nn.")
-    known = [word for word in nn.modules.activation.__all__ if word != "MultiheadAttention"]
-    if short not in known:
-        raise UserError(f'mlp.activation: torch.nn has no activation "{name}"{nearest(short, known)}')
-    return getattr(nn, short)()
+    return getattr(nn, activation_name(name))()
+
+
+def linear(width: int, size: int, field: str, bias: bool = True) -> nn.Linear:
+    """A linear layer, float32 [R, width] -> [R, size].
+
+    Raises:
+        UserError: more parameters than this host has memory for; `field` of the configuration says so.
+    """
+    check_fits(f"{field}: a layer from {width} to {size} numbers", width * size)
+    return nn.Linear(width, size, bias=bias)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -86,7 +94,7 @@ def _layers(width: int, stack: Stack) -> list[nn.Module]:
     dropout = list(stack.dropout) * count if len(stack.dropout) == 1 else list(stack.dropout)
     parts: list[nn.Module] = []
     for number, size in enumerate(stack.hidden):
-        parts.append(nn.Linear(width, size, bias=stack.bias))
+        parts.append(linear(width, size, "mlp.hidden_units", stack.bias))
         if stack.batch_norm:
             parts.append(BatchNorm(size))
         if stack.layer_norm:
@@ -108,6 +116,7 @@ class Tower(nn.Module):
         normalize: divide each vector by its length.
 
     Attributes:
+        out_features: floats of the vector.
         precision: what the linear layers compute in, such as torch.bfloat16; None for the type of
             their parameters. Vectors are float32 either way and normalised as such.
     """
@@ -116,7 +125,8 @@ class Tower(nn.Module):
         super().__init__()
         self.mlp = Perceptron(width, stack) if stack else None
         width = self.mlp.out_features if self.mlp is not None else width
-        self.output = nn.Linear(width, output_dim) if output_dim else None
+        self.output = linear(width, output_dim, "output_dim") if output_dim else None
+        self.out_features = output_dim or width
         self.normalize = normalize
         self.precision: torch.dtype | None = None
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tzrec.modules.mlp import Perceptron, Stack
+from tzrec.modules.mlp import Perceptron, Stack, linear
 from tzrec.runtime.errors import UserError
 
 
@@ -173,8 +173,8 @@ class SelfAttentionEncoder(nn.Module):
 
     def __init__(self, width: int, dim: int, heads: int, dropout: float, longest: int) -> None:
         super().__init__()
-        self.project = nn.Linear(width, 3 * dim)
-        self.output = nn.Linear(dim, dim)
+        self.project = linear(width, 3 * dim, "self_attention_encoder.multihead_attn_dim")
+        self.output = linear(dim, dim, "self_attention_encoder.multihead_attn_dim")
         self.heads, self.dropout, self.longest, self.out_features = heads, dropout, longest, dim
 
     def forward(self, elements_ES: Tensor, lengths_R: Tensor, query_RQ: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from tzrec.preparation.config_text import CONFIG, Paths
 from tzrec.preparation.demo_world import MISSING, World, build, item_buckets
 from tzrec.preparation.tables import chunks, negative_weights, write_negatives, write_parts
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.memory import check_fits
 
 PIDS = pa.array(["430548_1007", "430539_1007"])
 # 391 steps a pass in one process with the default size; what it reaches is in docs/data_preparation.md.
@@ -41,6 +42,9 @@ class Size:
         for name, least in (("users", 1), ("items", 2), ("train_rows", 1), ("eval_users", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)} is too small; give at least {least}")
+        # Bytes of a user and of an item with all columns, and of a row of the table while it is made.
+        for name, size in (("users", 120), ("items", 120), ("train_rows", 4)):
+            check_fits(f"--{name} {getattr(self, name)}", getattr(self, name), size)
         most = min(self.users, self.train_rows)
         if self.eval_users > most:
             raise UserError(

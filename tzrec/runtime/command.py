@@ -6,6 +6,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -66,6 +67,14 @@ def split_names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
+def _alone() -> bool:
+    """Whether this is the only process; one whose environment contradicts itself speaks for itself."""
+    try:
+        return World.from_environment().size == 1
+    except UserError:
+        return True
+
+
 def _end_with_launcher() -> None:
     """Has the kernel send SIGTERM to this process when torchrun dies.
 
@@ -86,6 +95,18 @@ def _tell_launcher(text: str) -> None:
             path.write_text(json.dumps(told), encoding="utf-8")
 
 
+def _out_of_memory(error: BaseException) -> str:
+    """What an error says about memory that the system did not give; "" for another error."""
+    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if not isinstance(error, MemoryError) and not allocator and type(error).__name__ != "OutOfMemoryError":
+        return ""
+    asked = re.search(r"allocate (?:\d+ bytes|[\d.]+ [KMGTP]i?B)", str(error))
+    return (
+        f"out of memory{f' (could not {asked[0]})' if asked else ''}; ask for less "
+        "(rows, batch_size, negatives, layers, tables), or take a host with more memory"
+    )
+
+
 def explain(error: BaseException) -> tuple[str, int]:
     """What to say of an error, in one line, and the exit status; "" for what wants a traceback."""
     if isinstance(error, UserError):
@@ -95,6 +116,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
         name = f'"{error.object}" cannot be written in the encoding of this locale, {error.encoding}'
         return f"{name}; set PYTHONUTF8=1 or LC_ALL=C.UTF-8 and start again", USER_ERROR
+    if text := _out_of_memory(error):
+        return text, USER_ERROR
     return lost_contact(error), FAILURE
 
 
@@ -128,7 +151,7 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         first = first_to_report()
         if first and text:
             # The cursor may stand behind a progress bar, which belongs to another process.
-            begin = "" if World.from_environment().size == 1 else "\n"
+            begin = "" if _alone() else "\n"
             sys.stderr.write(f"{begin}{module}: error: {text}\n")
         elif first:
             traceback.print_exc()

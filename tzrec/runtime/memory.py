@@ -1,6 +1,9 @@
-"""How the process holds memory."""
+"""How the process holds memory, and what does not fit into it."""
 
 import ctypes
+
+from tzrec.runtime.errors import UserError
+from tzrec.runtime.world import host_memory
 
 # From <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -17,3 +20,24 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 1 << 30)
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def check_fits(what: str, count: int, size: int = 4) -> None:
+    """Whether numbers that a configuration asks for can be held at all, before they are asked of the system.
+
+    The system grants more than it has, and ends the process when the pages are touched.
+
+    Args:
+        what: the field and what it makes, to begin the message with.
+        count: of the numbers, however large.
+        size: bytes of one.
+
+    Raises:
+        UserError: they are more than the memory of this host.
+    """
+    memory = host_memory()
+    if count * size > memory:
+        raise UserError(
+            f"{what}: that is {count * size / 2**30:,.1f} GiB, and this host has {memory / 2**30:,.1f} GiB; "
+            "give a smaller number"
+        )

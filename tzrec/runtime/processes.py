@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def join_group(backend: str = "gloo") -> None:
-    """Makes the default process group if there is none; torchrun's environment says how to meet.
+    """Makes the default process group if there is none; the launcher's environment says how to meet.
 
     A job of one process that was not launched by torchrun meets itself in memory.
     """
@@ -23,7 +23,7 @@ def join_group(backend: str = "gloo") -> None:
     if dist.is_initialized():
         return
     waiting = timedelta(seconds=patience())
-    if dist.is_torchelastic_launched():
+    if dist.is_torchelastic_launched() or World.from_environment().size > 1:
         store, rank, size = next(dist.rendezvous("env://", timeout=waiting))
         store = dist.PrefixStore(_meet(store, rank, size), store)
     else:

@@ -1,10 +1,13 @@
 """Who am I among the processes of this job. The only reader of the launcher's environment."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tzrec.runtime.errors import UserError
+
+LONGEST_PATIENCE = 10**8  # seconds; what waits takes milliseconds in 64 bits
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,33 @@ class World:
 
     @classmethod
     def from_environment(cls) -> "World":
-        """Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE; one process when they are absent."""
+        """Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE; one process when they are absent.
 
-        def number(name: str, default: int) -> int:
-            return int(os.environ.get(name, default))
+        Several processes that were not started by torchrun are taken to be on one host, unless
+        LOCAL_RANK and LOCAL_WORLD_SIZE say otherwise.
 
-        size = number("WORLD_SIZE", 1)
-        return cls(
-            rank=number("RANK", 0),
-            size=size,
-            local_rank=number("LOCAL_RANK", 0),
-            local_size=number("LOCAL_WORLD_SIZE", size),
-            restarts=number("TORCHELASTIC_RESTART_COUNT", 0),
-        )
+        Raises:
+            UserError: variables that are no numbers or contradict one another, or that do not say where
+                several processes meet; other variables of the environment that a command could not use.
+        """
+        size = _number("WORLD_SIZE", 1, 1)
+        if size > 1:
+            needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+            if lost := [name for name in needed if not os.environ.get(name)]:
+                raise UserError(
+                    f"WORLD_SIZE: {size} processes, without {' and '.join(lost)}; start them with torchrun, "
+                    "or unset WORLD_SIZE for one process"
+                )
+            _number("MASTER_PORT", 1, 1, 65535)
+        rank = _number("RANK", 0, 0, size - 1, f"WORLD_SIZE is {size}")
+        local_size = _number("LOCAL_WORLD_SIZE", size, 1, size, f"WORLD_SIZE is {size}")
+        own = rank if local_size == size else 0
+        local_rank = _number("LOCAL_RANK", own, 0, local_size - 1, f"LOCAL_WORLD_SIZE is {local_size}")
+        restarts = _number("TORCHELASTIC_RESTART_COUNT", 0, 0)
+        _check_threads()
+        patience()
+        hash_node_ids()
+        return cls(rank, size, local_rank, local_size, restarts)
 
     @property
     def is_first(self) -> bool:
@@ -51,6 +68,31 @@ class World:
         Ranges of the ranks follow one another and differ in length by at most one.
         """
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
+
+
+def _number(name: str, default: int, least: int, most: int | None = None, why: str = "") -> int:
+    """A whole number of the environment.
+
+    Raises:
+        UserError: it is none, or out of its range.
+    """
+    text = os.environ.get(name, str(default)).strip()
+    value = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+    if value is None or value < least or (most is not None and value > most):
+        allowed = f"{least} or more" if most is None else f"a whole number from {least} to {most}"
+        reason = f", for {why}" if why else ""
+        raise UserError(f'{name}: "{text}" is not {allowed}{reason}; start with torchrun, or unset {name}')
+    return value
+
+
+def _check_threads() -> None:
+    """Libraries complain of OMP_NUM_THREADS each in its own way, or die of too many threads."""
+    text = os.environ.get("OMP_NUM_THREADS", "1")
+    # A list is for parallel regions inside one another.
+    if not all(re.fullmatch(r"\s*0*[1-9][0-9]{0,3}\s*", part) for part in text.split(",")):
+        raise UserError(
+            f'OMP_NUM_THREADS: "{text}" is no number of threads from 1 to 9999; set another, or unset it'
+        )
 
 
 def compute_threads(world: World) -> int | None:
@@ -102,15 +144,18 @@ def patience() -> float:
     """Seconds that a process waits for another one before it gives up: TZREC_PATIENCE, else 1800.
 
     Raises:
-        UserError: TZREC_PATIENCE is no positive number.
+        UserError: TZREC_PATIENCE is no positive number, or more than three years.
     """
     given = os.environ.get("TZREC_PATIENCE", "1800")
     try:
         seconds = float(given)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UserError(f'TZREC_PATIENCE: "{given}" is no number of seconds; give one greater than 0')
+    if not 0 < seconds <= LONGEST_PATIENCE:
+        raise UserError(
+            f'TZREC_PATIENCE: "{given}" is no number of seconds above 0, at most {LONGEST_PATIENCE}; set '
+            "another, or unset it for 1800"
+        )
     return seconds
 
 
@@ -121,13 +166,33 @@ def error_file() -> Path | None:
 
 
 def hash_node_ids() -> bool:
-    """Whether USE_HASH_NODE_ID=1 asks for string ids in the negative table to be hashed."""
-    return os.environ.get("USE_HASH_NODE_ID", "0") == "1"
+    """Whether USE_HASH_NODE_ID=1 asks for string ids in the negative table to be hashed.
+
+    Raises:
+        UserError: another word than 0 and 1.
+    """
+    text = os.environ.get("USE_HASH_NODE_ID", "0")
+    if text not in ("", "0", "1"):
+        raise UserError(f'USE_HASH_NODE_ID: "{text}" is neither 0 nor 1; set one of them, or unset it')
+    return text == "1"
 
 
 def cache_dir() -> Path:
-    """Where derived files are kept between runs: TZREC_CACHE_DIR, else the user's cache folder."""
+    """Where derived files are kept between runs: TZREC_CACHE_DIR, else the user's cache folder.
+
+    Raises:
+        UserError: the place cannot be a folder, or there is none.
+    """
     chosen = os.environ.get("TZREC_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tzrec"
+    try:
+        folder = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tzrec")
+    except RuntimeError:
+        raise UserError("TZREC_CACHE_DIR: not set, and this user has no home; set it to a folder") from None
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place):
+            if not place.is_dir():
+                raise UserError(
+                    f"TZREC_CACHE_DIR: {folder} cannot be a folder, for {place} is none; name another place"
+                )
+            break
+    return folder

@@ -30,8 +30,9 @@ def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
     """
     features = build_features(pipeline.feature_configs, pipeline.data_config)
     model = build_model(pipeline, tower_features(pipeline, features), table_device="meta")
-    # Everything is overwritten: no time is spent on initial values of large tables.
-    model.to_empty(device=torch.device("cpu"))
+    # No time is spent on initial values of large tables: all of them are overwritten. Not the whole model:
+    # a buffer that no checkpoint holds, such as that of the variational dropout, would be lost.
+    model.embeddings.tables.to_empty(device=torch.device("cpu"))
     state = model.state_dict()
     load(checkpoint, {"model": state}, alone=True)
     if pipeline.export_config.use_dense_ema:
@@ -53,8 +54,10 @@ def split(model: DSSM) -> dict[str, ServingTower]:
         weights |= {name: table.weight.detach() for name, table in inside.items()}
 
     def serving(group: GroupInput, tower: Tower, output: str) -> ServingTower:
-        names = {part.table.name for part in group.group.all_parts if isinstance(part, Lookup)}
-        return ServingTower(group, {name: weights[module_name(name)] for name in names}, tower, output)
+        tables = {part.table.name: part.table for part in group.group.all_parts if isinstance(part, Lookup)}
+        # Without the columns that only fill a row up to a multiple of four.
+        own = {name: weights[module_name(name)][:, : table.dim] for name, table in tables.items()}
+        return ServingTower(group, {name: weight.contiguous() for name, weight in own.items()}, tower, output)
 
     return {
         "user": serving(model.embeddings.user, model.user_tower, "user_tower_emb"),

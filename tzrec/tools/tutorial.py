@@ -22,10 +22,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tzrec.config.edit import edit_all
+from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.retrieval.baselines import popular_hit_rate, random_hit_rate
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import duration
+from tzrec.tools import prepare_data
 
 # source: (item id, user id, K of the hit rate)
 SOURCES = {
@@ -224,16 +227,39 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("source", choices=sorted(SOURCES), help="where the data comes from")
     parser.add_argument("--work_dir", required=True, help="folder for everything; emptied if a run made it")
     parser.add_argument("--input_dir", help="files as downloaded, for movielens and taobao")
-    parser.add_argument("--processes", type=int, default=2, help="processes of torchrun; default 2")
+    parser.add_argument("--processes", type=_processes, default=2, help="processes of torchrun; default 2")
     parser.add_argument("--edit_config_json", default="", help="changes to the training configuration")
     parser.add_argument(
         "--prepare_flags", default="", help='more flags for prepare_data, in one text: "--seed 2"'
     )
     arguments = parser.parse_args(argv)
-    flags = shlex.split(arguments.prepare_flags)
+    try:
+        flags = shlex.split(arguments.prepare_flags)
+    except ValueError as error:
+        raise UserError(f"--prepare_flags: {arguments.prepare_flags}: {error}; close what it opens") from None
     if arguments.input_dir:
         flags += ["--input_dir", arguments.input_dir]
+    # What the stages would refuse is refused before the first one has run for minutes.
+    data = str(Path(arguments.work_dir) / "data")
+    asked = prepare_data.parse([arguments.source, "--output_dir", data, *flags])
+    if asked.output_dir != data:
+        raise UserError("--prepare_flags: --output_dir is given by this command; leave it out")
+    if arguments.edit_config_json:
+        (problem, *_) = edit_all(EasyRecConfig(), arguments.edit_config_json).problems or [""]
+        if "not a JSON object" in problem:
+            raise UserError(problem)
     return arguments, flags
+
+
+def _processes(text: str) -> int:
+    most = max(4 * len(os.sched_getaffinity(0)), 2)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= most:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number from 1 to {most}, four a core')
+    return value
 
 
 def main(argv: Sequence[str]) -> None:

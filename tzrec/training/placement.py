@@ -147,10 +147,10 @@ def make_plan(
     if plan is None:
         size = sum(table.nbytes for table in tables.values())
         raise UserError(
-            f"the embedding tables, {size / 2**30:.1f} GiB without the state of their "
-            f"optimizer, find no place on {world.size} processes ({memory / 2**30:.1f} GiB of host memory "
-            "each); start more processes on more hosts, make the tables smaller, or allow "
-            f"{ROW_WISE} in embedding_constraints"
+            f"the embedding tables, {size / 2**30:.1f} GiB without the state of their optimizer and what "
+            f"batches of {batch_size} rows look up, find no place on {world.size} processes "
+            f"({memory / 2**30:.1f} GiB of host memory each); start more processes on more hosts, make the "
+            f"tables or batch_size smaller, or allow {ROW_WISE} in embedding_constraints"
         )
     return plan
 

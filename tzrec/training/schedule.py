@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tzrec.protos.optimizer_pb2 import DenseOptimizer, PartOptimizer, SparseOptimizer
+from tzrec.runtime.errors import UserError
 
+GREATEST = 3.4028234663852886e38  # of float32
 # (steps or epochs done, base rate) -> rate
 Curve = Callable[[float, float], float]
 
@@ -94,8 +96,22 @@ class Schedule:
         self.base, self.curve, self.by_epoch = base, curve, by_epoch
 
     def rate(self, step: int, epoch: int) -> float:
-        """The rate for the step after `step` steps, in the pass after `epoch` passes."""
-        return self.curve(epoch if self.by_epoch else step, self.base)
+        """The rate for the step after `step` steps, in the pass after `epoch` passes.
+
+        Raises:
+            UserError: the rate has grown beyond float32.
+        """
+        progress = epoch if self.by_epoch else step
+        try:
+            rate = self.curve(progress, self.base)
+        except OverflowError:
+            rate = math.inf
+        if not rate <= GREATEST:
+            raise UserError(
+                f"learning_rate: after {progress} {'passes' if self.by_epoch else 'steps'} the rate is "
+                f"{rate:g}, which no float32 holds; take a decay_factor of 1 or less, or a greater decay_size"
+            )
+        return rate
 
 
 def build_schedule(config: SparseOptimizer | DenseOptimizer | PartOptimizer) -> Schedule:
