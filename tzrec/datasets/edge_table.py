@@ -25,7 +25,7 @@ from tzrec.datasets.parquet_file import PIECE, all_batches
 from tzrec.features.values import is_text
 from tzrec.runtime.errors import UserError, one_line
 
-FORMAT = 1
+FORMAT = 2
 EDGE: Header = (("user_id", IDS), ("item_id", IDS), ("weight", WEIGHT))
 USER: Header = (("id", IDS), ("weight", WEIGHT))
 PARQUET_ROWS = 1 << 17  # that are read at a time
