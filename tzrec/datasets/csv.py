@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 
 from tzrec.datasets.files import DataFile, expand
 from tzrec.datasets.table import RowGroup, Table
-from tzrec.runtime.errors import UserError, missing_columns
+from tzrec.runtime.errors import UserError, missing_columns, one_line
 
 SUFFIXES = (".csv",)
 # Bytes of a block: large enough that parsing it pays, small enough to be read for a few rows.
@@ -63,6 +63,7 @@ class CsvTable(Table):
         header: bool = False,
     ) -> None:
         self.files = expand(paths, SUFFIXES, flag)
+        self.versions = [file.version() for file in self.files]
         self.delimiter = delimiter
         self.row_groups, self.num_rows = [], 0
         self.blocks: list[list[_Block]] = []
@@ -133,6 +134,13 @@ class CsvTable(Table):
         self, group: RowGroup, start: int, stop: int, batch_rows: int = 65536
     ) -> Iterator[pa.RecordBatch]:
         """The rows [start, stop) of one block, counted from its first row."""
+        with self._unchanged(group.file):
+            table = self._rows(group)
+        start = max(start, 0)
+        table = table.slice(start, max(min(stop, group.rows) - start, 0)).combine_chunks()
+        yield from table.to_batches(max_chunksize=batch_rows)
+
+    def _rows(self, group: RowGroup) -> pa.Table:
         names = self.schema.names
         content = self._bytes(group)
         table = self._parse(group, content, names, {name: self.schema.field(name).type for name in names})
@@ -144,9 +152,7 @@ class CsvTable(Table):
                     f'{self.where(group, row)}: column "{field.name}": '
                     f"a hexadecimal number is no {field.type}; write it in decimal notation"
                 )
-        start = max(start, 0)
-        table = table.slice(start, max(min(stop, group.rows) - start, 0)).combine_chunks()
-        yield from table.to_batches(max_chunksize=batch_rows)
+        return table
 
     def _parse(
         self, group: RowGroup, content: bytes, names: Sequence[str], types: Mapping[str, pa.DataType]
@@ -169,7 +175,7 @@ class CsvTable(Table):
         except pa.ArrowInvalid as error:
             raise self._mistake(group, str(error)) from None
         except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error})") from None
+            raise _unreadable(file, error) from None
         if table.num_rows != group.rows:
             raise self._merged(group, content, table.num_rows)
         return table
@@ -194,9 +200,13 @@ class CsvTable(Table):
 
     def _bytes(self, group: RowGroup) -> bytes:
         block = self.blocks[group.file][group.index]
-        with self.files[group.file].open() as source:
-            source.seek(block.offset)
-            return source.read(block.size)
+        file = self.files[group.file]
+        try:
+            with file.open() as source:
+                source.seek(block.offset)
+                return source.read(block.size)
+        except OSError as error:
+            raise _unreadable(file, error) from None
 
     def _mistake(self, group: RowGroup, text: str) -> UserError:
         if found := _COLUMNS_OF.search(text):
@@ -219,6 +229,12 @@ class CsvTable(Table):
         lines = _lines(np.frombuffer(self._bytes(group), np.uint8))
         number = self.blocks[group.file][group.index].line + int(lines[min(row, len(lines) - 1)])
         return f"{self.files[group.file]}:{number}"
+
+
+def _unreadable(file: DataFile, error: OSError) -> UserError:
+    return UserError(
+        f"{file}: cannot be read ({one_line(error)}); look at the file and its disk, then start again"
+    )
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -279,4 +295,4 @@ def _scan(file: DataFile, header: bool) -> tuple[list[_Block], list[int]]:
                 if not content:
                     return blocks, rows
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+        raise _unreadable(file, error) from None

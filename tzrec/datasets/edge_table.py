@@ -21,10 +21,11 @@ from tzrec.datasets.files import DataFile, expand
 from tzrec.datasets.keys import keys_of
 from tzrec.datasets.negative_table import NegativeTable
 from tzrec.datasets.negative_text import IDS, WEIGHT, Header, TextFile, ids_of, text_columns, weights_of
+from tzrec.datasets.parquet_file import PIECE, all_batches
 from tzrec.features.values import is_text
-from tzrec.runtime.errors import UserError
+from tzrec.runtime.errors import UserError, one_line
 
-FORMAT = 1
+FORMAT = 2
 EDGE: Header = (("user_id", IDS), ("item_id", IDS), ("weight", WEIGHT))
 USER: Header = (("id", IDS), ("weight", WEIGHT))
 PARQUET_ROWS = 1 << 17  # that are read at a time
@@ -156,8 +157,11 @@ def _read(file: DataFile, header: Header, delimiter: str) -> Iterator[Rows]:
 def _read_parquet(file: DataFile, header: Header) -> Iterator[Rows]:
     row = 1
     try:
-        with file.open() as stream, pq.ParquetFile(stream) as parquet:
-            for batch in parquet.iter_batches(PARQUET_ROWS):
+        with (
+            file.open() as stream,
+            pq.ParquetFile(stream, pre_buffer=False, buffer_size=PIECE) as parquet,
+        ):
+            for batch in all_batches(parquet, None, PARQUET_ROWS):
                 if batch.num_columns < len(header):
                     names = ", ".join(name for name, _ in header)
                     raise UserError(
@@ -173,7 +177,7 @@ def _read_parquet(file: DataFile, header: Header) -> Iterator[Rows]:
                 yield Rows(typed, weights_of(weights, place), place)
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{file}: cannot be read as parquet ({one_line(error)})") from None
 
 
 def _decoded(column: pa.Array) -> pa.Array:

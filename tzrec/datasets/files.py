@@ -1,5 +1,6 @@
 """Paths as a user writes them: a file, a folder, a glob, several by commas, any fsspec URL."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,11 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from tzrec.runtime.errors import UserError
+from tzrec.datasets.remote import ask, first_answer, is_missing, open_bounded, unreachable
+from tzrec.runtime.errors import UserError, without_secrets
+
+# Size in bytes, time of last change in nanoseconds, number of the file; () where nobody can say.
+Version = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -24,28 +29,103 @@ class DataFile:
 
     @property
     def is_local(self) -> bool:
-        protocol = self.fs.protocol
-        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return _is_local(self.fs)
 
     def open(self) -> BinaryIO:
-        """The file, to be read as bytes."""
-        return self.fs.open(self.path, "rb")
+        """The file, to be read as bytes.
+
+        Raises:
+            OSError: it cannot be opened.
+            UserError: its server does not answer.
+        """
+        if self.is_local:
+            return self.fs.open(self.path, "rb")
+        return open_bounded(str(self), lambda: self.fs.open(self.path, "rb"))
 
     def stamp(self) -> tuple[str, int, str]:
         """(path, size in bytes, time of last change): another stamp, another content."""
-        info = self.fs.info(self.path)
+        info = _asked(str(self), self.fs, lambda: self.fs.info(self.path))
         changed = info.get("mtime") or info.get("LastModified") or info.get("created") or ""
         return self.path, int(info.get("size") or 0), str(changed)
 
+    def version(self) -> Version:
+        """Another one, another file or another content. Of a remote file nothing is known, which is ().
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        if not self.is_local:
+            return ()
+        there = os.stat(self.path)
+        return there.st_size, there.st_mtime_ns, there.st_ino
+
     def __str__(self) -> str:
-        return self.path if self.is_local else self.fs.unstrip_protocol(self.path)
+        return self.path if self.is_local else without_secrets(self.fs.unstrip_protocol(self.path))
+
+
+def changed(file: DataFile, reason: str) -> UserError:
+    """The error for a file that is no more what it was when its table was opened."""
+    return UserError(
+        f"{file}: has changed since the run began: {reason}; "
+        "leave the files of a table as they are while they are read, and start again"
+    )
+
+
+def _is_local(fs: Any) -> bool:
+    protocol = fs.protocol
+    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
 
 def _file_system(url: str) -> tuple[Any, str]:
-    try:
+    def opening() -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
+
+    if "://" not in url and "::" not in url:
+        return opening()
+    try:
+        return ask(url, opening, first_answer())
+    except UserError:
+        raise
     except (ValueError, ImportError) as error:
-        raise UserError(f"{url}: {error}") from None
+        raise UserError(without_secrets(f"{url}: {error}")) from None
+    except Exception as error:
+        raise unreachable(url, error) from None
+
+
+def _asked(where: str, fs: Any, call: Any, seconds: float | None = None) -> Any:
+    """What a file system answers, in bounded time where it is another machine's."""
+    if _is_local(fs):
+        return call()
+    try:
+        return ask(where, call, seconds)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_missing(error):
+            raise FileNotFoundError(where) from None
+        raise unreachable(where, error) from None
+
+
+def _kind(where: str, fs: Any, path: str) -> str:
+    """What a path is: "file", "directory" or, where nothing is called so, ""."""
+    if _is_local(fs):
+        return "file" if fs.isfile(path) else "directory" if fs.isdir(path) else ""
+    try:
+        return str(_asked(where, fs, lambda: fs.info(path), first_answer())["type"])
+    except FileNotFoundError:
+        return ""
+
+
+def _list(where: str, fs: Any, pattern: str) -> list[str]:
+    """The files that a pattern matches, sorted."""
+
+    def listing() -> list[str]:
+        return sorted(name for name in fs.glob(pattern) if fs.isfile(name))
+
+    try:
+        return _asked(where, fs, listing)
+    except FileNotFoundError:
+        return []
 
 
 def expand(paths: str, suffixes: Sequence[str] = (), flag: str = "path") -> list[DataFile]:
@@ -67,18 +147,20 @@ def expand(paths: str, suffixes: Sequence[str] = (), flag: str = "path") -> list
         if not part:
             continue
         fs, path = _file_system(re.sub(r"\\([*?\[\]])", r"\1", part))
-        if fs.isfile(path):
+        what = _kind(part, fs, path)
+        if what == "file":
             found.append(DataFile(fs, path))
             continue
-        pattern = f"{path.rstrip('/')}/*" if fs.isdir(path) else path
-        names = sorted(name for name in fs.glob(pattern) if fs.isfile(name))
-        if fs.isdir(path):
-            names = [name for name in names if name.rsplit("/", 1)[-1][0] not in "._"]
+        folder = what == "directory"
+        names = _list(part, fs, f"{path.rstrip('/')}/*" if folder else path)
+        if folder:
+            names = [name for name in names if name.rsplit("/", 1)[-1][:1] not in ("", ".", "_")]
             names = [name for name in names if not suffixes or name.endswith(tuple(suffixes))]
         if not names:
-            kind = f" ({' or '.join(suffixes)})" if suffixes and fs.isdir(path) else ""
+            kind = f" ({' or '.join(suffixes)})" if suffixes and folder else ""
             raise UserError(
-                f"{flag}: {part} matches no file{kind}; give a file, a folder or a glob that exists"
+                f"{flag}: {without_secrets(part)} matches no file{kind}; "
+                "give a file, a folder or a glob that exists"
             )
         found += [DataFile(fs, name) for name in names]
     if not found:

@@ -193,12 +193,10 @@ class _Writer:
         build_alias(weights, allocate)
         for working in WORKING:
             (self.folder / working).unlink(missing_ok=True)
-        files = {path.name: path.stat().st_size for path in self.folder.iterdir()}
         facts = {
             "items": self.rows,
             "text_ids": self.text_ids,
             "total_weight": sum(float(weights[part].sum()) for part in chunks(self.rows)),
-            "files": files,
         }
         (self.folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 

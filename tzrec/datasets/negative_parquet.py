@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 from tzrec.datasets.attributes import AttributeType, Place, cast, from_text, split_attributes
 from tzrec.datasets.files import DataFile
 from tzrec.datasets.negative_text import Items, ids_of, weights_of
+from tzrec.datasets.parquet_file import PIECE, all_batches
 from tzrec.features.values import is_text
-from tzrec.runtime.errors import UserError, missing_columns
+from tzrec.runtime.errors import UserError, missing_columns, one_line
 
 ROWS = 1 << 17  # that are read at a time
 
@@ -33,7 +34,7 @@ class ParquetFile:
         except OSError as error:
             raise _broken(file, error) from None
         try:
-            self.parquet = pq.ParquetFile(self.source)
+            self.parquet = pq.ParquetFile(self.source, pre_buffer=False, buffer_size=PIECE)
             names = self.parquet.schema_arrow.names
             self.joined = "attrs" in names
             attributes = ["attrs"] if self.joined else [kind.name for kind in types]
@@ -63,7 +64,7 @@ class ParquetFile:
         """Some rows, and the number of the first of them, counted from 1."""
         row = 1
         try:
-            for batch in self.parquet.iter_batches(self.rows, columns=self.columns):
+            for batch in all_batches(self.parquet, self.columns, self.rows):
                 if batch.num_rows:
                     yield batch, row
                 row += batch.num_rows
@@ -117,4 +118,4 @@ def _decoded(column: pa.Array) -> pa.Array:
 
 
 def _broken(file: DataFile, error: Exception) -> UserError:
-    return UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]})")
+    return UserError(f"{file}: cannot be read as parquet ({one_line(error)})")

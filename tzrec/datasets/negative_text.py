@@ -31,7 +31,11 @@ WEIGHT = ("float", "double")
 ITEM: Header = (("id", IDS), ("weight", WEIGHT), ("attrs", ("string",)))
 GZIP = b"\x1f\x8b"
 BLOCK = 8 << 20  # bytes
-LONGEST_LINE = 1 << 30  # bytes; Arrow's CSV reader takes blocks below 2^31
+LONGEST_LINE = 1 << 28  # bytes; a few times as many are in memory
+# What a gzip file may become: this many bytes, or this many times its size. Tables become 3 to 30 times
+# as large; what is made to fill a disk, a thousand times.
+EXPANDED = 1 << 30
+TIMES = 200
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class TextFile:
             start = self.source.read(2)
             self.source.seek(0)
         self.stream = self.source
+        self.expanded = 0  # bytes read from the stream, where it is compressed
         if start == GZIP:
             self.stream = cast(BinaryIO, gzip.GzipFile(fileobj=self.source))
         try:
@@ -93,23 +98,35 @@ class TextFile:
 
     def blocks(self) -> Iterator[tuple[bytes, int]]:
         """Whole lines, and the number of the first of them."""
-        rest, line = b"", 2
+        rest, length, line = list[bytes](), 0, 2
         while piece := self._read(self.block):
             end = piece.rfind(b"\n") + 1
             if not end:
-                rest += piece
-                if len(rest) > LONGEST_LINE:
+                rest.append(piece)
+                length += len(piece)
+                if length > LONGEST_LINE:
                     raise UserError(f"{self.file}:{line}: a line longer than {LONGEST_LINE:,} bytes")
                 continue
-            whole, rest = rest + piece[:end], piece[end:]
+            whole = b"".join([*rest, piece[:end]])
+            rest, length = [piece[end:]], len(piece) - end
             yield whole, line
             line += whole.count(b"\n")
-        if rest:
-            yield rest, line
+        if length:
+            yield b"".join(rest), line
 
     def _read(self, size: int) -> bytes:
         with _readable(self.file):
-            return self.stream.read(size)
+            piece = self.stream.read(size)
+        if self.stream is not self.source:
+            self.expanded += len(piece)
+            read = self.source.tell()
+            if self.expanded > max(EXPANDED, TIMES * read):
+                raise UserError(
+                    f"{self.file}: is gzip-compressed, and {read:,} bytes of it have become more than "
+                    f"{self.expanded:,}; at most {EXPANDED:,} or {TIMES} times as many are read. If it is a "
+                    "table all the same, expand it yourself and give that file"
+                )
+        return piece
 
     def _types(self) -> list[str]:
         with _readable(self.file):

@@ -56,16 +56,19 @@ class RowStream:
             order = generator.permutation(rows)[max(start - place, 0) : max(stop - place, 0)]
             place += rows
             if len(order):  # Known from the metadata: what is not wanted is not read.
-                buffer = pa.Table.from_batches(
-                    [
-                        batch
-                        for piece in pieces
-                        for batch in self.table.group_rows(piece.group, piece.start, piece.stop)
-                    ]
-                ).combine_chunks()
+                buffer = self._together(pieces)
                 yield from buffer.take(order).combine_chunks().to_batches()
             if place >= stop:
                 return
+
+    def _together(self, pieces: list[Piece]) -> pa.Table:
+        """The rows of these pieces, one after the other."""
+        parts: list[list[pa.RecordBatch]] = [[] for _ in pieces]
+        # Read as the table has them, so that each file is opened once a buffer at the most.
+        for place in sorted(range(len(pieces)), key=lambda at: pieces[at].group.start + pieces[at].start):
+            piece = pieces[place]
+            parts[place] = list(self.table.group_rows(piece.group, piece.start, piece.stop))
+        return pa.Table.from_batches([batch for part in parts for batch in part]).combine_chunks()
 
     def table_row(self, epoch: int, index: int) -> int:
         """The number in the table of row `index` of pass `epoch`."""
@@ -91,11 +94,13 @@ class RowStream:
             for start in range(low, high, self.buffer_rows):
                 pieces.append(Piece(group, start, min(start + self.buffer_rows, high)))
         filling: list[Piece] = []
+        rows = 0
         for place in generator.permutation(len(pieces)):
             filling.append(pieces[place])
-            if sum(map(len, filling)) >= self.buffer_rows:
+            rows += len(pieces[place])
+            if rows >= self.buffer_rows:
                 yield filling
-                filling = []
+                filling, rows = [], 0
         if filling:
             yield filling
 

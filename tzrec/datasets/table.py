@@ -4,11 +4,13 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from tzrec.datasets.files import DataFile
+from tzrec.datasets.files import DataFile, Version, changed
+from tzrec.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Table(ABC):
 
     Attributes:
         files: in their order.
+        versions: of the files, when the table was opened.
         row_groups: of all files that have rows, in order.
         num_rows: rows in all files.
         schema: Arrow schema of the columns that are read.
     """
 
     files: list[DataFile]
+    versions: list[Version]
     row_groups: list[RowGroup]
     num_rows: int
     schema: pa.Schema
@@ -61,6 +65,22 @@ class Table(ABC):
             if group.start < stop and group.start + group.rows > start:
                 yield from self.group_rows(group, start - group.start, stop - group.start, batch_rows)
 
+    @contextmanager
+    def _unchanged(self, number: int) -> Iterator[None]:
+        """Reads of file `number` happen within: all rows of a run are of one version of the file.
+
+        Raises:
+            UserError: it has been changed since the table was opened, or while it was read.
+        """
+        file, before = self.files[number], self.versions[number]
+        _same(file, before)
+        try:
+            yield
+        except UserError:
+            _same(file, before)  # If it has changed, that is the reason.
+            raise
+        _same(file, before)
+
     @abstractmethod
     def group_rows(
         self, group: RowGroup, start: int, stop: int, batch_rows: int = 65536
@@ -75,3 +95,13 @@ class Table(ABC):
         """What to call a row of the table in an error: its file, and where it stands there."""
         group = next(one for one in self.row_groups if one.start <= row < one.start + one.rows)
         return self.where(group, row - group.start)
+
+
+def _same(file: DataFile, before: Version) -> None:
+    try:
+        now = file.version()
+    except FileNotFoundError:
+        raise changed(file, "it is gone") from None
+    if now != before:
+        was, has = before[0], now[0]
+        raise changed(file, "it was written again" if was == has else f"it had {was:,} bytes and has {has:,}")

@@ -68,13 +68,15 @@ class UserTable:
     def chunks(self, start: int, stop: int, rows: int) -> Iterator[tuple[int, pa.Table]]:
         """The rows [start, stop) in tables of `rows` rows (the last may have fewer), with their first row."""
         held: list[pa.RecordBatch] = []
+        count = 0
         for batch in self.table.batches(start, stop, rows):
             held.append(batch)
-            if sum(len(part) for part in held) >= rows:
+            count += len(batch)
+            if count >= rows:
                 table = pa.Table.from_batches(held)
                 yield start, table.slice(0, rows)
                 start += rows
-                held = table.slice(rows).to_batches()
+                held, count = table.slice(rows).to_batches(), count - rows
         if held:
             yield start, pa.Table.from_batches(held)
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from tzrec.runtime.errors import UserError, nearest
+from tzrec.runtime.errors import UserError, nearest, without_secrets
 from tzrec.runtime.failure_mark import first_to_report, remove_dead_marks
 from tzrec.runtime.peers import stopped
 from tzrec.runtime.processes import lost_contact
@@ -145,6 +145,7 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
         status = INTERRUPTED
     except BaseException as error:
         text, status = explain(error)
+        text = without_secrets(text)
         # The process that is the first to report must come to say it: torchrun ends it as soon as
         # another one, which left it the word, has gone.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -154,14 +155,14 @@ def run(module: str, main: Callable[[Sequence[str]], None], argv: Sequence[str] 
             begin = "" if _alone() else "\n"
             sys.stderr.write(f"{begin}{module}: error: {text}\n")
         elif first:
-            traceback.print_exc()
+            sys.stderr.write(without_secrets(traceback.format_exc()))
         sys.stderr.flush()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if lost_contact(error):
             # The launcher calls the process that ends first the cause: let that be another one.
             time.sleep(SECOND_FIDDLE)
         if stopped() or not lost_contact(error):
-            _tell_launcher(f"{module}: error: {text or traceback.format_exc()}")
+            _tell_launcher(f"{module}: error: {text or without_secrets(traceback.format_exc())}")
     sys.stdout.flush()
     sys.stderr.flush()
     if status or "torch" in sys.modules:

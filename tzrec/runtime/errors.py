@@ -1,6 +1,7 @@
 """The one exception for a user's mistake, and the nearest right spelling of a word."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -28,3 +29,19 @@ def missing_columns(where: str, wanted: Iterable[str], present: Iterable[str]) -
     present = list(present)
     lost = "; ".join(f'no column "{name}"{nearest(name, present)}' for name in wanted)
     return UserError(f"{where}: {lost}; the table has: {', '.join(present)}")
+
+
+# `user:password@` of a URL, and what its query gives to keys: keys, signatures and tokens.
+_LOGIN = re.compile(r"(\w[\w+.-]*://)[^/@\s]+@")
+_QUERY = re.compile(r"(://[^\s?,]+\?)[^\s,]*=[^\s,;)]*")
+
+
+def without_secrets(text: str) -> str:
+    """A text in which URLs have neither login nor query: these hold passwords, keys and signatures."""
+    return _QUERY.sub(r"\1...", _LOGIN.sub(r"\1...@", text))
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error of a library says, or its kind where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

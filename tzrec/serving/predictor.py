@@ -136,7 +136,7 @@ class Predictor:
     def _write(self, folder: StagedFolder, steps: int | None) -> int:
         schema = self._make(pa.RecordBatch.from_pylist([], self.loader.table.schema), 0, 0).schema
         whole = int(self.loader.course.sizes[:steps].sum()) * self.world.size
-        written, held = 0, list[pa.RecordBatch]()
+        written, held, size = 0, list[pa.RecordBatch](), 0
         with (
             bar(self.world, whole, "rows", "predict") as progress,
             pq.ParquetWriter(
@@ -158,8 +158,10 @@ class Predictor:
                 # With fewer rows than ranks, or batches of one row, a rank has empty ones.
                 if batch.num_rows:
                     held.append(batch)
-                if sum(part.nbytes for part in held) >= GROUP_BYTES:
+                    size += batch.nbytes
+                if size >= GROUP_BYTES:
                     flush()
+                    size = 0
                 written += batch.num_rows
                 progress.update(batch.num_rows * self.world.size)
             flush()
