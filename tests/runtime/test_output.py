@@ -232,7 +232,7 @@ def test_what_is_left_cannot_choose_another_folder(tmp_path: Path) -> None:
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     (tmp_path / ".out.tzrec-lock").symlink_to(tmp_path / "mine")
-    with pytest.raises(UserError, match="--out: .* cannot be written"):
+    with pytest.raises(UserError, match=r"--out: .* cannot be written"):
         folder_at(tmp_path / "out").begin()
     assert (tmp_path / "mine").read_text() == "mine"
 
