@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tzrec.runtime.claim import only_writer
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.files_together import OLD, TARGET, replace_together
 from tzrec.runtime.output import StagedFile, StagedFiles, StagedFolder, finish_together
@@ -228,6 +229,14 @@ def test_what_is_left_cannot_choose_another_folder(tmp_path: Path) -> None:
         assert (victim / "a").read_text() == "mine"
 
 
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".out.tzrec-lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"--out: .* cannot be written"):
+        folder_at(tmp_path / "out").begin()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_files_go_into_a_folder_that_holds_others(tmp_path: Path) -> None:
     final = tmp_path / "export" / "user"
     final.mkdir(parents=True)
@@ -244,3 +253,15 @@ def test_a_lock_names_the_command(tmp_path: Path) -> None:
     with folder_at(tmp_path / "out"):
         held = json.loads((tmp_path / ".out.tzrec-lock").read_text())
     assert held["pid"] == os.getpid()
+
+
+def test_a_folder_that_is_written_in_place_has_one_writer(tmp_path: Path, writer) -> None:
+    """Two tutorials in one folder: the second emptied that of the first."""
+    with (
+        pytest.raises(UserError, match=rf"--out: .*out is being written by process {writer.pid}"),
+        only_writer(str(tmp_path / "out"), "--out"),
+    ):
+        pass
+    with only_writer(str(tmp_path / "deep" / "work"), "--work_dir") as folder:
+        assert folder.is_dir()
+    assert names(tmp_path / "deep") == ["work"]

@@ -13,11 +13,7 @@ left unfinished is of nobody, and the next writer beside it removes it.
 import contextlib
 import errno
 import os
-import re
-import shutil
-import time
 import uuid
-import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,18 +21,14 @@ from types import TracebackType
 from typing import Self
 
 from tzrec.runtime import places
+from tzrec.runtime.claim import claim, lock_path, remove, remove_dead, work_place
 from tzrec.runtime.errors import UserError
-from tzrec.runtime.files_together import replace_together, roll_back
+from tzrec.runtime.files_together import replace_together
 from tzrec.runtime.lock import Lock
-from tzrec.runtime.places import LOCK, UNFINISHED
+from tzrec.runtime.places import UNFINISHED
 from tzrec.runtime.processes import agreed, barrier, gather
 from tzrec.runtime.storage import writing
 from tzrec.runtime.world import World
-
-# Seconds a lock may be held by somebody who only looks whether its writer is dead.
-GLANCE = 1.0
-
-_OWN = re.compile(rf"\.(.+?)(?:{re.escape(LOCK)}|{re.escape(UNFINISHED)}[0-9a-f]{{8}})")
 
 
 class StagedFolder:
@@ -63,7 +55,7 @@ class StagedFolder:
         self.flag, self.world, self.last = flag, world, last
         if world.is_first and final.strip() and "://" not in final:
             # Before the check: what a killed writer left in the folder does not fill it.
-            _remove_dead(Path(os.path.realpath(final)))
+            remove_dead(Path(os.path.realpath(final)))
         self._check(final)
         self.final = Path(final.rstrip("/"))
         self.path = Path()
@@ -109,11 +101,11 @@ class StagedFolder:
     def give_up(self) -> None:
         """Removes what has no final name yet and frees the output; any rank may."""
         if self.path.name:
-            _remove(self.path)
+            remove(self.path)
         if self._lock is None and self._holder:
             # The first rank may be ended by its launcher before it comes to do this.
             with contextlib.suppress(OSError):
-                lock = _lock_path(*_place(self._real))
+                lock = lock_path(*work_place(self._real))
                 if lock.read_text() == self._holder:
                     lock.unlink()
         made = reversed(self._made)
@@ -133,14 +125,10 @@ class StagedFolder:
 
     def _claim(self) -> Path:
         with self.writing():
-            parent, name = _place(self._real)
+            parent, name = work_place(self._real)
             self._make_parents(parent)
-            lock = Lock(_lock_path(parent, name))
-            if not _acquire(lock):
-                raise UserError(
-                    f"{self.flag}: {self.final} is being written by {lock.holder()}; wait for it, or give "
-                    "another path"
-                )
+            lock = Lock(lock_path(parent, name))
+            claim(lock, self.flag, self.final)
             self._lock = lock
             # Another writer may have finished between the first check and the lock.
             self._check(str(self.final))
@@ -259,69 +247,3 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(file)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def _place(final: Path) -> tuple[Path, str]:
-    """Where a writer works, and the name it works under there: beside the output if possible."""
-    name = final.name
-    if len(os.fsencode(name)) > 200:
-        # Room for what is added to the name.
-        name = f"{name[:40]}-{zlib.crc32(os.fsencode(name)):08x}"
-    if final.is_dir():
-        current = False
-        with contextlib.suppress(OSError):
-            current = final.samefile(os.curdir)
-        if current or os.path.ismount(final) or not os.access(final.parent, os.W_OK | os.X_OK):
-            return final, name
-    return final.parent, name
-
-
-def _lock_path(parent: Path, name: str) -> Path:
-    return parent / f".{name}{LOCK}"
-
-
-def _acquire(lock: Lock) -> bool:
-    end = time.monotonic() + GLANCE
-    while not lock.acquire():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _remove_dead(final: Path) -> None:
-    """Removes what killed writers have left unfinished in the folder where `final` would be written."""
-    try:
-        parent, _ = _place(final)
-        names = [name for name in os.listdir(parent) if _OWN.fullmatch(name)]
-    except OSError:
-        return  # Not there, or not readable: then nothing can be removed either.
-    found: dict[str, list[Path]] = {}
-    for name in names:
-        output = _OWN.fullmatch(name)[1]  # type: ignore[index]
-        found.setdefault(output, []).extend([] if name.endswith(LOCK) else [parent / name])
-    for output in found:
-        lock, dead = Lock(_lock_path(parent, output)), list[Path]()
-        # A file system that cannot lock proves nothing; one that cannot be written lets nobody tidy.
-        with contextlib.suppress(OSError):
-            if lock.acquire() and lock.exclusive:
-                # Listed while the lock is held: a living writer makes its own after it has the lock.
-                dead = [path for path in parent.glob(f"*{UNFINISHED}*") if _of(path.name) == output]
-                for path in dead:
-                    roll_back(path)
-        lock.release()
-        for path in dead:
-            _remove(path)
-
-
-def _of(name: str) -> str | None:
-    match = _OWN.fullmatch(name)
-    return match[1] if match else None

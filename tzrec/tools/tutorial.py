@@ -25,9 +25,14 @@ import pyarrow.parquet as pq
 from tzrec.config.edit import edit_all
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.retrieval.baselines import popular_hit_rate, random_hit_rate
+from tzrec.runtime.claim import only_writer
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.output import StagedFile
+from tzrec.runtime.places import is_empty, is_own
 from tzrec.runtime.progress import duration
+from tzrec.runtime.storage import writing
+from tzrec.runtime.world import World
 from tzrec.tools import prepare_data
 
 # source: (item id, user id, K of the hit rate)
@@ -264,19 +269,36 @@ def _processes(text: str) -> int:
 
 def main(argv: Sequence[str]) -> None:
     arguments, flags = parse(argv)
-    work_dir = Path(arguments.work_dir)
-    if work_dir.exists() and any(work_dir.iterdir()):
+    with only_writer(arguments.work_dir, "--work_dir") as work_dir:
+        work(arguments, flags, work_dir)
+
+
+def work(arguments: argparse.Namespace, flags: Sequence[str], work_dir: Path) -> None:
+    """Runs all stages in the folder, which is emptied first.
+
+    Raises:
+        UserError: a folder that no run of this command has made, or a stage that failed.
+    """
+    if not is_empty(work_dir):
         # Only what a run of this command has made is cleared away.
         if not (work_dir / ".tutorial").exists():
             raise UserError(f"--work_dir: {work_dir} holds something else; give another folder")
-        shutil.rmtree(work_dir)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    (work_dir / ".tutorial").touch()
+        for entry in work_dir.iterdir():
+            # The mark stays: a run that is killed here leaves a folder that the next one may empty.
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != ".tutorial" and not is_own(entry.name):
+                entry.unlink()
+    with writing(f"--work_dir: {work_dir}"):
+        (work_dir / ".tutorial").touch()
     tutorial = Tutorial(arguments.source, work_dir, arguments.processes, arguments.edit_config_json)
     tutorial.run(flags)
     rates = tutorial.hit_rates()
     record = {"stages": [asdict(stage) for stage in tutorial.stages], "hit_rates": rates, "k": tutorial.top_k}
-    (work_dir / "summary.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    with StagedFile(str(work_dir / "summary.json"), "--work_dir", World()) as summary:
+        with summary.writing():
+            summary.path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        summary.finish()
     print(summarize(tutorial, rates))
 
 
