@@ -53,7 +53,8 @@ def split(model: DSSM) -> dict[str, ServingTower]:
         weights |= {name: table.weight.detach() for name, table in inside.items()}
 
     def serving(group: GroupInput, tower: Tower, output: str) -> ServingTower:
-        names = {part.table.name for part in group.group.all_parts if isinstance(part, Lookup)}
+        parts = (part for part in group.group.all_parts if isinstance(part, Lookup))
+        names = dict.fromkeys(part.table.name for part in parts)
         return ServingTower(group, {name: weights[module_name(name)] for name in names}, tower, output)
 
     return {
