@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tzrec.runtime.command import Parser, split_names
+from tzrec.runtime.command import USER_ERROR, Parser, explain, split_names
 from tzrec.runtime.errors import UserError, nearest
 from tzrec.runtime.progress import duration
 from tzrec.runtime.world import World
@@ -85,3 +85,25 @@ def test_the_first_to_report_speaks_although_the_launcher_ends_it(tmp_path: Path
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )
     assert (done.returncode, done.stderr) == (2, "\ntzrec.x: error: what was wrong\n")
+
+
+def test_a_name_that_the_locale_cannot_write_is_one_line() -> None:
+    """A file of the configuration outside ASCII under LC_ALL=C: Python cannot even ask the system for it."""
+    try:
+        "模型/a.config".encode("ascii")
+    except UnicodeEncodeError as error:
+        text, status = explain(error)
+    assert status == USER_ERROR
+    assert text.startswith('"模型/a.config" cannot be written in the encoding of this locale, ascii; set ')
+
+
+def test_any_text_can_be_said_in_an_ascii_terminal() -> None:
+    code = "from tzrec.runtime.command import run; run('x', lambda words: print('\\u7c7b\\u76ee \\udce9'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert (done.returncode, done.stdout) == (0, "\\u7c7b\\u76ee \\udce9\n"), done.stderr

@@ -118,7 +118,7 @@ class Bundle:
             # Fusing would compile for the first two calls (0.3 s) and gains nothing: a tower is its products.
             torch.jit.set_fusion_strategy([])
             model = torch.jit.load(str(folder / MODEL), map_location=device).eval()
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Whatever torch's C++ code throws at damaged content.
             raise damaged(folder / MODEL, error) from None
         features = {
             feature.name: feature
@@ -136,19 +136,19 @@ class Bundle:
             if here.issuperset(inner.feature_names)
         ]
         check_model(folder, model, given)
-        bundle = cls(
-            model if exact else torch.jit.freeze(model), given, pipeline, outputs, device, aligned, sealed
-        )
-        bundle._run_once(folder)
+        bundle = cls(model, given, pipeline, outputs, device, aligned, sealed)
+        bundle._run_once(folder, exact)
         return bundle
 
-    def _run_once(self, folder: Path) -> None:
+    def _run_once(self, folder: Path, exact: bool) -> None:
         """Runs rows of defaults: a model of other features or outputs shows itself."""
         try:
+            if not exact:
+                self.model = torch.jit.freeze(self.model)
             found = self.vectors(sample(self.features, [1, 0]))
             fits = all(tensor.ndim == 2 and len(tensor) == 2 for tensor in found.values())
             reason = "its outputs are no vectors"
-        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # The model is a program of anybody's.
             fits, reason = False, _last_line(error)
         if not fits:
             raise UserError(

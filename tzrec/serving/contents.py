@@ -90,7 +90,7 @@ def check_model(folder: Path, model: torch.jit.ScriptModule, features: Sequence[
     try:
         graph: Any = model.inlined_graph
         keys = [node.inputsAt(1).toIValue() for node in graph.findAllNodes("aten::__getitem__")]
-    except (RuntimeError, AttributeError) as error:
+    except Exception as error:  # As in reading it.
         raise damaged(path, error) from None
     read = dict.fromkeys(key.rpartition(".")[0] for key in keys if isinstance(key, str))
     other = f"the files are of different models; {AGAIN}"
