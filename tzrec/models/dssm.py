@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tzrec.datasets.batch import Batch
 from tzrec.models.softmax import Logits, candidate_logits
+from tzrec.models.ties import candidate_keys
 from tzrec.modules.embedding import TwoSidedEmbedding
 from tzrec.modules.mlp import Tower
 
@@ -58,4 +59,7 @@ class DSSM(nn.Module):
         logits = candidate_logits(
             vectors.user, vectors.item, batch.candidates, self.temperature, self.in_batch_negative
         )
+        if not self.training:
+            keys = candidate_keys(item_MF, vectors.item, batch.candidates, self.in_batch_negative)
+            logits = logits._replace(keys=keys)
         return vectors, logits

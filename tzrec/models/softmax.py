@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tzrec.datasets.batch import Candidates
+from tzrec.models.ties import Keys
 
 # Scores that are computed at a time: 4 MB, which stay in the caches of a CPU; 256 MB on a GPU.
 CHUNK, GPU_CHUNK = 1 << 20, 1 << 26
@@ -60,12 +61,14 @@ class Logits(NamedTuple):
         blocks: items that all rows stand against.
         hard: float32 [B, K], of negatives of single rows; `no_candidate` is the score of what is
             none. None without such.
+        keys: which candidates are the positive itself; None in training, which does not ask.
     """
 
     user: Tensor
     positive: Tensor
     blocks: tuple[Block, ...] = ()
     hard: Tensor | None = None
+    keys: Keys | None = None
 
     def chunks(self) -> Iterator[tuple[slice, list[Tensor]]]:
         """Some rows, their scores [C, K] in each block and among the hard negatives; all rows in turn."""
@@ -223,12 +226,18 @@ class _SoftmaxLoss(torch.autograd.Function):
 def positive_places(logits: Logits) -> Tensor:
     """The place of each row's positive among its candidates, 1 for the first; a tie counts against it.
 
+    Where the logits have keys, a candidate that is the positive's item ties whatever its score was
+    rounded to.
+
     Returns:
         int64 [B].
     """
     ahead_B = torch.zeros_like(logits.positive, dtype=torch.long)
     for rows, scores in logits.chunks():
-        for scores_CK in scores:
+        for number, scores_CK in enumerate(scores):
             # "Not below" rather than "at least": a NaN must not count as a hit.
-            ahead_B[rows] += (~(scores_CK < logits.positive[rows, None])).sum(dim=1)
+            ahead_CK = ~(scores_CK < logits.positive[rows, None])
+            if logits.keys is not None:
+                ahead_CK |= logits.keys.same(rows, number) & (scores_CK > no_candidate(scores_CK))
+            ahead_B[rows] += ahead_CK.sum(dim=1)
     return 1 + ahead_B
