@@ -9,6 +9,7 @@ from google.protobuf import json_format
 
 from tests.small import Small, command
 from tzrec.config import prepare
+from tzrec.serving.split import load_model, split
 from tzrec.training.checkpoint import path_of, read_facts, steps_in, write_facts
 
 
@@ -157,3 +158,21 @@ def test_refusals_of_training(small: Small, old: str, new: str, message: str) ->
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert not small.model.exists()
+
+
+def test_tables_of_any_width(small: Small) -> None:
+    """Widths that are no multiple of four: memory and checkpoints hold zeros behind, exports do not."""
+    rewrite(small, ("embedding_dim: 8", "embedding_dim: 6"), ("embedding_dim: 4", "embedding_dim: 3"))
+    edits = {"train_config.global_embedding_constraints": "{sharding_types: 'row_wise'}"}
+    words = ("--pipeline_config_path", small.config, "--edit_config_json", json.dumps(edits))
+    done = command("tzrec.train_eval", *words, processes=2)
+    assert done.returncode == 0, done.stderr
+    assert 'embedding_dim 6: in memory and in checkpoints the rows of the table of "seen"' in done.stdout
+    pipeline = prepare(str(small.model / "pipeline.config")).message
+    model = load_model(pipeline, path_of(small.model, 16))
+    found = dict(model.named_parameters())
+    for name, width in (("item.embedding_bags.table_items", 6), ("item.embedding_bags.table_cate_emb", 3)):
+        weight = found[f"embeddings.tables.{name}.weight"]
+        assert weight[:, :width].all()
+        assert not weight[:, width:].any()
+    assert [table.shape[1] for table in split(model)["item"].buffers()] == [6, 3]

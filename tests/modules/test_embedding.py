@@ -1,6 +1,7 @@
 """From a batch to the towers' inputs: means, and rows that other ranks have more of."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from tests.small import make_small
 from tzrec.config import prepare
 from tzrec.datasets.build import build_loader
 from tzrec.features.build import build_features
+from tzrec.features.outputs import Table
 from tzrec.models.build import build_model, tower_features
-from tzrec.modules.embedding import module_name, table_name
+from tzrec.modules.embedding import collection, module_name, table_name
 from tzrec.runtime.world import World
 
 
@@ -64,3 +66,18 @@ def test_names_of_tables_and_modules() -> None:
     for name in ("items", "a.b", "a%b", "%2E", "table_a"):
         assert table_name(module_name(name)) == name
         assert "." not in module_name(name)
+
+
+@pytest.mark.parametrize("init_fn", ["", "nn.init.constant_,val=0.25", "nn.init.orthogonal_"])
+@pytest.mark.parametrize("dim", [1, 6])
+def test_a_table_of_any_width_is_filled_up_with_zeros(init_fn: str, dim: int) -> None:
+    """A width that is no multiple of four ended training in an AssertionError of every rank."""
+    torch.manual_seed(0)
+    table = Table("t", rows=50, dim=dim, init_fn=init_fn)
+    lookup = SimpleNamespace(name="f", table=table)
+    weight = collection("user", [lookup], torch.device("cpu")).embedding_bags["table_t"].weight  # type: ignore[list-item]
+    assert weight.shape == (50, 4 if dim == 1 else 8)
+    assert not weight[:, dim:].any()
+    assert weight[:, :dim].count_nonzero() > 40 * dim
+    if not init_fn:
+        assert weight.abs().max() <= 50**-0.5

@@ -1,11 +1,17 @@
 """The perceptron and the tower: shapes, what each option adds, refusals."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
 
+from tzrec.config.torch_names import ACTIVATIONS, INIT_FUNCTIONS, OTHER_ACTIVATIONS, OTHER_FUNCTIONS
+from tzrec.features.outputs import DenseEmbedding
+from tzrec.modules.dense_embedding import AutoDis, dense_embedding
 from tzrec.modules.embedding import initial_values, module_name
-from tzrec.modules.mlp import BatchNorm, Perceptron, Stack, Tower
+from tzrec.modules.mlp import BatchNorm, Perceptron, Stack, Tower, activation
+from tzrec.modules.sequence import SelfAttentionEncoder
 from tzrec.runtime.errors import UserError
 
 
@@ -69,3 +75,52 @@ def test_initial_values() -> None:
 def test_any_table_name_makes_a_module() -> None:
     bag = nn.ModuleDict({module_name(name): nn.Identity() for name in ("items", "a.b", "a%2Eb", "type")})
     assert len(bag) == 4
+
+
+def test_what_the_check_knows_of_torch() -> None:
+    """The tables that the check reads without torch, against torch."""
+    rows = torch.randn(5, 3)
+    for name in ACTIVATIONS:
+        assert activation(f"nn.{name}")(rows).shape == rows.shape
+    known = {name for name in nn.modules.activation.__all__ if name not in OTHER_ACTIVATIONS}
+    assert known == set(ACTIVATIONS)
+    filling = {name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
+    assert filling == {*INIT_FUNCTIONS, *OTHER_FUNCTIONS}
+    for name, (takes, needs) in INIT_FUNCTIONS.items():
+        options = inspect.signature(getattr(nn.init, name)).parameters
+        assert set(takes) <= set(options)
+        lacking = [key for key, one in options.items() if one.default is one.empty and key != "tensor"]
+        assert lacking == list(needs)
+        function = initial_values(",".join([f"nn.init.{name}", *(f"{key}=0.5" for key in needs)]))
+        assert function is not None
+        assert torch.isfinite(function(torch.empty(6, 4))).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Perceptron(3, Stack([2**41])),
+            "mlp.hidden_units: a layer from 3 to 2199023255552",
+        ),
+        (
+            lambda: Tower(2**20, None, 2**31 - 1, False),
+            "output_dim: a layer from 1048576 to 2147483647 numbers",
+        ),
+        (
+            lambda: SelfAttentionEncoder(2**20, 2**31 - 1, 1, 0.0, 0),
+            "self_attention_encoder.multihead_attn_dim: ",
+        ),
+        (lambda: AutoDis(1, 4, 2**32 - 1, 1.0, 1.0), "autodis.num_channels: 4294967295 channels: that is "),
+        (
+            lambda: dense_embedding(2**20, DenseEmbedding(2**31)),
+            "embedding_dim of an mlp {} feature: a layer from",
+        ),
+    ],
+)
+def test_layers_that_no_host_can_hold_are_told(make, message: str) -> None:
+    """Widths of 2**32 - 1: the allocator of torch ended the command, or the system did."""
+    with pytest.raises(UserError) as error:
+        make()
+    assert str(error.value).startswith(message)
+    assert "GiB; give a smaller number" in str(error.value)

@@ -20,10 +20,10 @@ from tests.small import Small, command, make_small
 from tzrec import export as verb
 from tzrec.config import prepare
 from tzrec.datasets.batch import serving_tensors
-from tzrec.datasets.staging import StagedFolder
 from tzrec.retrieval.writing import INDEX, MAPPING
 from tzrec.runtime.checksum import checksum
 from tzrec.runtime.errors import UserError
+from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.world import World
 from tzrec.serving import torchscript
 from tzrec.serving.bundle import Bundle, write_bundle

@@ -4,6 +4,7 @@ import pytest
 from google.protobuf import text_format
 
 from tzrec.protos.optimizer_pb2 import DenseOptimizer
+from tzrec.runtime.errors import UserError
 from tzrec.training.schedule import build_schedule
 
 
@@ -66,3 +67,12 @@ def test_cosine_restarts() -> None:
     text = "cosine_annealing_warm_restarts_learning_rate { T_0: 4 T_mult: 2 min_learning_rate: 0 }"
     # Periods of 4, then 8: half way through each the rate is half.
     assert rates(text, [0, 2, 4, 8, 12]) == pytest.approx([0.1, 0.05, 0.1, 0.05, 0.1])
+
+
+@pytest.mark.parametrize("factor", [10.0, 1e30])
+def test_a_rate_beyond_float32_is_told(factor: float) -> None:
+    """A decay_factor above 1 ended in an OverflowError, or trained with an infinite rate."""
+    text = f"exponential_decay_learning_rate {{ decay_size: 1 decay_factor: {factor} }}"
+    assert rates(text, [0, 1]) == pytest.approx([0.1, 0.1 * factor])
+    with pytest.raises(UserError, match=r"after 400 steps the rate is .*, which no float32 holds"):
+        rates(text, [400])

@@ -112,6 +112,9 @@ def _vocabularies(message: Any) -> list[Mistake]:
         if "vocab_file" in found and not unknown:
             what = f'"{name}" has a vocab_file, which wants a default_bucketize_value'
             mistakes.append(Mistake(f"{path}.vocab_file", what))
+        if unknown and feature.default_bucketize_value >= 2**31:
+            what = "default_bucketize_value is an id of the table, at most 2147483647"
+            mistakes.append(Mistake(f"{path}.default_bucketize_value", what))
         if unknown and not found:
             what = (
                 f'"{name}" has a default_bucketize_value, which is for vocab_list, vocab_dict and vocab_file'

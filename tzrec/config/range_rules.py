@@ -33,7 +33,7 @@ _NOT_NEGATIVE_FIELDS = (
     "initial_accumulator_value regularization_lambda"
 )
 _BELOW_1_FIELDS = "beta1 beta2 decay label_smoothing dropout_ratio dropout"
-_SHARE_FIELDS = "rho alpha keep_prob sample_mask_prob negative_sample_mask_prob"
+_SHARE_FIELDS = "rho alpha keep_prob"
 # Field, in whatever message it stands -> its range.
 RANGES: dict[str, Range] = {
     **dict.fromkeys(_POSITIVE_FIELDS.split(), _POSITIVE),

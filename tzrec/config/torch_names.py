@@ -10,7 +10,8 @@ _ACTIVATIONS = (
     "SiLU Mish Sigmoid Softplus Softshrink Softsign Softmax Softmin Tanh Tanhshrink PReLU RReLU"
 )
 ACTIVATIONS = tuple(_ACTIVATIONS.split())
-_OTHER_ACTIVATIONS = {
+OVER_THE_WIDTH = ("Softmax", "Softmin", "LogSoftmax")
+OTHER_ACTIVATIONS = {
     "Threshold": "needs arguments",
     "GLU": "halves the width",
     "Softmax2d": "is for images",
@@ -36,7 +37,7 @@ INIT_FUNCTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _INTERVALS = {"uniform_": (0.0, 1.0), "trunc_normal_": (-2.0, 2.0)}
 # Of a matrix, by algorithms that torch has for float32 only.
 FLOAT32_ONLY = ("orthogonal_",)
-_OTHER_FUNCTIONS = {"dirac_": "is for the kernels of convolutions"}
+OTHER_FUNCTIONS = {"dirac_": "is for the kernels of convolutions"}
 
 
 def activation_name(text: str) -> str:
@@ -48,8 +49,8 @@ def activation_name(text: str) -> str:
     short = text.removeprefix("torch.").removeprefix("nn.")
     if short in ACTIVATIONS:
         return short
-    if short in _OTHER_ACTIVATIONS:
-        what = f'activation "{text}" {_OTHER_ACTIVATIONS[short]}'
+    if short in OTHER_ACTIVATIONS:
+        what = f'activation "{text}" {OTHER_ACTIVATIONS[short]}'
         raise UserError(f"{what}; take another of torch.nn, such as nn.ReLU")
     hint = nearest(short, ACTIVATIONS) or "; take one such as nn.ReLU, nn.GELU, nn.LeakyReLU, nn.Tanh"
     raise UserError(f'activation: torch.nn has no activation "{text}"{hint}')
@@ -66,8 +67,8 @@ def parse_init_fn(text: str) -> tuple[str, dict[str, float]]:
         return "", {}
     name, *arguments = (part.strip() for part in text.split(","))
     short = name.removeprefix("torch.").removeprefix("nn.init.")
-    if short in _OTHER_FUNCTIONS:
-        raise UserError(f'init_fn: "{name}" {_OTHER_FUNCTIONS[short]}; take one such as nn.init.uniform_')
+    if short in OTHER_FUNCTIONS:
+        raise UserError(f'init_fn: "{name}" {OTHER_FUNCTIONS[short]}; take one such as nn.init.uniform_')
     if short not in INIT_FUNCTIONS:
         hint = nearest(short, INIT_FUNCTIONS) or f"; functions are {', '.join(INIT_FUNCTIONS)}"
         raise UserError(f'init_fn: no function "{name}" in nn.init{hint}')

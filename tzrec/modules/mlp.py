@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tzrec.config.torch_names import activation_name
+from tzrec.config.torch_names import OVER_THE_WIDTH, activation_name
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.memory import check_fits
 
@@ -17,7 +17,10 @@ def activation(name: str) -> nn.Module:
     Raises:
         UserError: torch.nn has no activation of that name that needs no argument.
     """
-    return getattr(nn, activation_name(name))()
+    short = activation_name(name)
+    # Over the width, as torch does by itself, with a warning.
+    options = {"dim": -1} if short in OVER_THE_WIDTH else {}
+    return getattr(nn, short)(**options)
 
 
 def linear(width: int, size: int, field: str, bias: bool = True) -> nn.Linear:
