@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from tzrec.datasets.remote import ask, first_answer, is_missing, open_bounded, unreachable
-from tzrec.runtime.errors import UserError, without_secrets
+from tzrec.runtime.errors import UserError, one_line, without_secrets
 
 # Size in bytes, time of last change in nanoseconds, number of the file; () where nobody can say.
 Version = tuple[int, ...]
@@ -86,9 +86,15 @@ def _file_system(url: str) -> tuple[Any, str]:
         return ask(url, opening, first_answer())
     except UserError:
         raise
-    except (ValueError, ImportError) as error:
-        raise UserError(without_secrets(f"{url}: {error}")) from None
+    except ImportError as error:
+        raise UserError(
+            without_secrets(f"{url}: {one_line(error)}; install that (pip install), or give local files")
+        ) from None
     except Exception as error:
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            raise UserError(
+                without_secrets(f"{url}: {one_line(error)}; give a local path or a URL that fsspec knows")
+            ) from None
         raise unreachable(url, error) from None
 
 

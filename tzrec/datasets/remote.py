@@ -10,13 +10,17 @@ import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
-from tzrec.runtime.errors import UserError, one_line, without_secrets
+from tzrec.runtime.errors import UserError, one_line, secrets_in, without_secrets
 from tzrec.runtime.world import patience
 
 T = TypeVar("T")
 
 # Seconds for the first answer of a server.
 FIRST_ANSWER = 20.0
+# Characters of an error that are shown.
+SHOWN = 200
+# What HTTP says of a file that is not there.
+NOT_THERE = (404, 410)
 # Bytes of a file that are held for small reads.
 HELD = 1 << 20
 
@@ -66,21 +70,28 @@ def unreachable(where: str, error: BaseException) -> UserError:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
+    reason = " ".join(str(root).split()) or type(root).__name__
+    # An error may quote a part of the URL that does not look like one any more.
+    for secret in secrets_in(where):
+        reason = reason.replace(secret, "...")
     return UserError(
-        f"{without_secrets(where)}: cannot be read ({one_line(root)}); look at the address, the "
-        "credentials and the server, then start again"
+        f"{without_secrets(where)}: cannot be read ({without_secrets(reason)[:SHOWN]}); look at the address, "
+        "the credentials and the server, then start again"
     )
 
 
 def is_missing(error: BaseException) -> bool:
     """Whether an error says that there is no such file, and not that nobody could be asked.
 
-    fsspec calls a server that refuses the connection a file that is not found.
+    fsspec calls a server that refuses the connection, or answers with garbage, a file not found.
     """
-    return isinstance(error, FileNotFoundError) and not (
-        isinstance(error.__cause__, OSError | TimeoutError)
-        and not isinstance(error.__cause__, FileNotFoundError)
-    )
+    if not isinstance(error, FileNotFoundError):
+        return False
+    cause = error.__cause__
+    answer = getattr(cause, "response", None)  # Of botocore's errors.
+    if isinstance(answer, dict):
+        return answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in NOT_THERE
+    return cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in NOT_THERE
 
 
 class _Bounded(io.RawIOBase):

@@ -34,11 +34,18 @@ def missing_columns(where: str, wanted: Iterable[str], present: Iterable[str]) -
 # `user:password@` of a URL, and what its query gives to keys: keys, signatures and tokens.
 _LOGIN = re.compile(r"(\w[\w+.-]*://)[^/@\s]+@")
 _QUERY = re.compile(r"(://[^\s?,]+\?)[^\s,]*=[^\s,;)]*")
+_LOGIN_ITSELF = re.compile(r"\w[\w+.-]*://([^/@\s]+)@")
+_QUERY_ITSELF = re.compile(r"://[^\s?,]+\?([^\s,]*=[^\s,;)]*)")
 
 
 def without_secrets(text: str) -> str:
     """A text in which URLs have neither login nor query: these hold passwords, keys and signatures."""
     return _QUERY.sub(r"\1...", _LOGIN.sub(r"\1...@", text))
+
+
+def secrets_in(text: str) -> list[str]:
+    """The logins and queries of the URLs in a text, without what stands around them."""
+    return [*_LOGIN_ITSELF.findall(text), *_QUERY_ITSELF.findall(text)]
 
 
 def one_line(error: BaseException) -> str:
