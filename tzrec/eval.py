@@ -16,6 +16,7 @@ from tzrec.datasets.tables import suffixes
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
+from tzrec.training import checkpoint
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,12 +31,12 @@ def main(argv: Sequence[str]) -> None:
         say(world, note)
     pipeline = loaded.message
     expand(pipeline.eval_input_path, suffixes(pipeline.data_config), "eval_input_path")
+    folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
 
     from tzrec.datasets.build import build_loader
     from tzrec.features.feature import outside_lines
     from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import leave_group
-    from tzrec.training import checkpoint
     from tzrec.training.build import Session
     from tzrec.training.evaluate import evaluate, show_metrics
     from tzrec.training.loop import append_line
@@ -43,7 +44,6 @@ def main(argv: Sequence[str]) -> None:
     from tzrec.training.state import dense_parameters, load_average, restore
 
     check_device(loaded, choose_device(world).type)
-    folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(
         pipeline.data_config,
@@ -53,7 +53,9 @@ def main(argv: Sequence[str]) -> None:
         evaluation=True,
         in_batch=in_batch_options(pipeline),
     )
-    step = restore(folder, session.model, None)[0].position.step
+    facts, note = restore(folder, session.model, None)
+    if note:
+        say(world, f"{folder}{note}")
     settings = pipeline.eval_config
     if settings.use_dense_ema:
         load_average(folder, dense_parameters(session.model))
@@ -69,7 +71,9 @@ def main(argv: Sequence[str]) -> None:
     for line in outside_lines(session.features):
         print(f"rank {world.rank}: {line}", flush=True)
     if world.is_first:
-        append_line(Path(pipeline.model_dir) / "eval_result.txt", {"global_step": step, **metrics})
+        append_line(
+            Path(pipeline.model_dir) / "eval_result.txt", {"global_step": facts.position.step, **metrics}
+        )
     say(world, f"{folder} | {show_metrics(metrics)}")
     leave_group()
 

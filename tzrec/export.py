@@ -17,6 +17,7 @@ from tzrec.runtime.command import Parser, run, split_names
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
+from tzrec.training import checkpoint
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,10 +52,11 @@ def export(
     Raises:
         UserError: no checkpoint, or one that does not fit the configuration.
     """
+    chosen = choose(pipeline, checkpoint_path)
+
     from tzrec.serving.bundle import write_bundle
     from tzrec.serving.split import load_model, split
 
-    chosen = choose(pipeline, checkpoint_path)
     model = load_model(pipeline, chosen)
     folder.begin()
     for name, tower in split(model).items():
@@ -65,8 +67,6 @@ def export(
 
 def choose(pipeline: EasyRecConfig, checkpoint_path: str | None) -> Path:
     """The checkpoint that is named, else the best or the newest as the configuration says."""
-    from tzrec.training import checkpoint
-
     config = pipeline.export_config
     if not checkpoint_path and config.exporter_type == "best":
         found = checkpoint.best(
