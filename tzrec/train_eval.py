@@ -129,7 +129,7 @@ def train(loaded: Loaded, world: World, origin: Origin, restore_optimizer: bool,
     from tzrec.training.loop import Trainer
     from tzrec.training.placement import describe_plan, show_plan
     from tzrec.training.sharding import choose_device
-    from tzrec.training.state import restore, take_over
+    from tzrec.training.state import evaluates_like, restore, take_over
     from tzrec.training.step import Stepper
 
     started = time.perf_counter()
@@ -147,11 +147,12 @@ def train(loaded: Loaded, world: World, origin: Origin, restore_optimizer: bool,
     # Every rank has come this far: what follows writes.
     barrier(world)
     checkpoint.remove_cut_off(model_dir, world, alone)
-    position = checkpoint.Position()
+    plan, position, unevaluated = build_plan(pipeline), checkpoint.Position(), False
     optimizers = session.optimizers if restore_optimizer else None
     if origin.newest:
         facts, began = restore(origin.newest, session.model, optimizers)
         position, note = take_over(batches, facts)
+        unevaluated = not facts.metrics and evaluates_like(origin.newest, plan.average, restore_optimizer)
         say(world, f"going on from {origin.newest} at step {position.step}{note}{began}")
     elif origin.fine_tuned:
         note = begin_from(origin.fine_tuned, session.model, optimizers, names)
@@ -167,11 +168,12 @@ def train(loaded: Loaded, world: World, origin: Origin, restore_optimizer: bool,
         train=batches,
         test=test,
         features=session.features,
-        plan=build_plan(pipeline),
+        plan=plan,
         model_dir=model_dir,
         world=world,
         device=session.device,
         position=position,
+        unevaluated=unevaluated,
     )
     say(
         world,

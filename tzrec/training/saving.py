@@ -39,6 +39,7 @@ class Saver:
         self.model_dir, self.world, self.saved = model_dir, world, saved
         self.group = own_group()
         self.flight: _Flight | None = None
+        self.begun: Path | None = None
 
     def begin(self, tensors: dict[str, Any], facts: Facts) -> None:
         """Copies the tensors and begins to write them; waits for the save before, if it is under way.
@@ -60,9 +61,16 @@ class Saver:
         self.flight = _Flight(self, copied, facts)
 
     def add_metrics(self, metrics: dict[str, float]) -> None:
-        """Writes the evaluation of the last save beside it, now or as soon as it has its name."""
+        """Writes the evaluation of the last save beside it, now or as soon as it has its name.
+
+        Before the first save of a run that is the checkpoint which it has begun with.
+        """
         if self.flight is not None and self.world.is_first:
             self.flight.add_metrics(metrics)
+        elif self.begun is not None and self.world.is_first:
+            facts = checkpoint.read_facts(self.begun)
+            facts.metrics = metrics
+            checkpoint.write_facts(self.begun, facts)
 
     def check(self) -> None:
         """Raises what went wrong in the background so far; cheap enough for every step."""

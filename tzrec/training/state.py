@@ -63,6 +63,19 @@ def restore(
     return read_facts(folder), note + unchecked
 
 
+def evaluates_like(folder: Path, average: bool, restored: bool) -> bool:
+    """Whether a model that has begun with a checkpoint evaluates as the one that was saved did.
+
+    It does not where evaluations use a moving average that did not come out of the checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        average: evaluations use the moving average.
+        restored: the state of the optimizers, and so the average, was restored.
+    """
+    return not average or (restored and "ema" in parts_of(tensors_in(folder)))
+
+
 def parts_of(names: Mapping[str, Any]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
