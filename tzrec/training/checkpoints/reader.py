@@ -149,6 +149,24 @@ def first_cause(error: BaseException) -> BaseException:
 
 def _metadata(checkpoint: Path) -> Metadata:
     try:
-        return read_metadata(checkpoint)
+        metadata = read_metadata(checkpoint)
+        _check_sizes(checkpoint, metadata)
     except UnreadableError as error:
         raise damage(checkpoint, error) from None
+    return metadata
+
+
+def _check_sizes(checkpoint: Path, metadata: Metadata) -> None:
+    """Whether the files reach as far as their tensors, also those that nobody asks for now."""
+    ends: dict[str, int] = defaultdict(int)
+    for place in metadata.storage_data.values():
+        ends[place.relative_path] = max(ends[place.relative_path], place.offset + place.length)
+    for name, end in ends.items():
+        path = checkpoint / name
+        size = path.stat().st_size if path.is_file() else None
+        if size is None:
+            raise UnreadableError(path, "is missing")
+        if size < end:
+            raise UnreadableError(
+                path, "is empty" if not size else f"is cut: {size} of {end} bytes are there"
+            )
