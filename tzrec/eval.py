@@ -18,6 +18,7 @@ from tzrec.runtime.places import local_folder
 from tzrec.runtime.progress import say
 from tzrec.runtime.storage import writing
 from tzrec.runtime.world import World
+from tzrec.training import checkpoint
 
 
 def main(argv: Sequence[str]) -> None:
@@ -33,12 +34,12 @@ def main(argv: Sequence[str]) -> None:
     pipeline = loaded.message
     local_folder(pipeline.model_dir, "model_dir")
     expand(pipeline.eval_input_path, suffixes(pipeline.data_config), "eval_input_path")
+    folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
 
     from tzrec.datasets.build import EVALUATION, build_loader
     from tzrec.features.feature import outside_lines
     from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import leave_group
-    from tzrec.training import checkpoint
     from tzrec.training.build import Session
     from tzrec.training.evaluate import evaluate, show_metrics
     from tzrec.training.loop import append_line
@@ -46,7 +47,6 @@ def main(argv: Sequence[str]) -> None:
     from tzrec.training.state import dense_parameters, load_average, restore
 
     check_device(loaded, choose_device(world).type, training=False)
-    folder = checkpoint.find(pipeline.model_dir, arguments.checkpoint_path)
     session = Session.begin(pipeline, world)
     loader = build_loader(
         pipeline.data_config,
@@ -56,7 +56,9 @@ def main(argv: Sequence[str]) -> None:
         evaluation=True,
         in_batch=in_batch_options(pipeline),
     )
-    step = restore(folder, session.model, None)[0].position.step
+    facts, note = restore(folder, session.model, None)
+    if note:
+        say(world, f"{folder}{note}")
     settings = pipeline.eval_config
     if settings.use_dense_ema:
         load_average(folder, dense_parameters(session.model))
@@ -77,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
         model_dir = Path(pipeline.model_dir)
         with writing(f"model_dir: {model_dir}"):
             model_dir.mkdir(parents=True, exist_ok=True)
-            append_line(model_dir / "eval_result.txt", {"global_step": step, **metrics})
+            append_line(model_dir / "eval_result.txt", {"global_step": facts.position.step, **metrics})
     leave_group()
 
 

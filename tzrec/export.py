@@ -17,6 +17,7 @@ from tzrec.runtime.output import StagedFolder
 from tzrec.runtime.progress import say
 from tzrec.runtime.world import World
 from tzrec.serving.files import find_assets
+from tzrec.training import checkpoint
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,11 +52,12 @@ def export(
         OSError: a file that cannot be written; the folder is removed.
         RuntimeError: what was read back gives other vectors than the model; likewise.
     """
+    chosen = choose(pipeline, checkpoint_path)
+
     from tzrec.serving.bundle import write_bundle
     from tzrec.serving.readback import read_back
     from tzrec.serving.split import load_model, split
 
-    chosen = choose(pipeline, checkpoint_path)
     model = load_model(pipeline, chosen)
     with folder.writing():
         for name, tower in split(model).items():
@@ -67,8 +69,6 @@ def export(
 
 def choose(pipeline: EasyRecConfig, checkpoint_path: str | None) -> Path:
     """The checkpoint that is named, else the best or the newest as the configuration says."""
-    from tzrec.training import checkpoint
-
     config = pipeline.export_config
     if not checkpoint_path and config.exporter_type == "best":
         found = checkpoint.best(

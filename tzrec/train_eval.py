@@ -17,16 +17,20 @@ goes on from there, with the losses that it would have had. A run that torchrun 
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tzrec.config import Loaded, check_device, prepare, to_text
 from tzrec.datasets.files import expand
 from tzrec.datasets.tables import suffixes
+from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.command import Parser, run
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.places import local_folder
 from tzrec.runtime.progress import duration, say
 from tzrec.runtime.world import World
+from tzrec.training import checkpoint
+from tzrec.training.ownership import only_run_in
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -71,47 +75,71 @@ def main(argv: Sequence[str]) -> None:
         for field, value in getattr(pipeline.data_config, kind).ListFields():
             if field.name.endswith("input_path"):
                 expand(value, flag=f"{kind}.{field.name}")
-    train(
-        loaded,
-        world,
-        arguments.continue_train,
-        not arguments.ignore_restore_optimizer,
-    )
+    with only_run_in(Path(pipeline.model_dir), world) as alone:
+        origin = choose(pipeline, arguments.continue_train or bool(world.restarts))
+        train(loaded, world, origin, not arguments.ignore_restore_optimizer, alone)
 
 
-def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer: bool) -> None:
-    """Trains as the configuration says. Collective.
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a run begins with: to go on from or to fine-tune; None for neither."""
+
+    newest: Path | None = None
+    fine_tuned: Path | None = None
+
+
+def choose(pipeline: EasyRecConfig, go_on: bool) -> Origin:
+    """What a run begins with.
 
     Raises:
-        UserError: a model_dir that holds a checkpoint although the run is to start anew, a
-            checkpoint that does not fit, or what the parts raise.
+        UserError: a model_dir that holds a checkpoint although the run is to start anew.
+        DamagedError: the checkpoint has no readable state.json.
+    """
+    model_dir = pipeline.model_dir
+    newest = checkpoint.newest(model_dir)
+    if newest and not go_on:
+        raise UserError(
+            f"{model_dir}: already holds {newest.name}; give --continue_train to go on from it, "
+            "or another --model_dir"
+        )
+    if newest:
+        checkpoint.read_facts(newest)
+        return Origin(newest=newest)
+    asked = pipeline.train_config.fine_tune_checkpoint
+    return Origin(fine_tuned=checkpoint.find(asked, asked) if asked else None)
+
+
+def train(loaded: Loaded, world: World, origin: Origin, restore_optimizer: bool, alone: bool) -> None:
+    """Trains as the configuration says. Collective.
+
+    Args:
+        loaded: the configuration.
+        world: the place of this process.
+        origin: what the run begins with.
+        restore_optimizer: take the state of the optimizers along.
+        alone: no other run can be under way in model_dir.
+
+    Raises:
+        UserError: a checkpoint that does not fit, or what the parts raise.
+        DamagedError: a checkpoint that is not whole.
     """
     from tzrec.datasets.build import build_loader
     from tzrec.models.build import in_batch_options
     from tzrec.runtime.processes import barrier, gather, leave_group
-    from tzrec.training import checkpoint
     from tzrec.training.build import Session, build_plan
     from tzrec.training.fine_tune import begin_from, read_param_map
     from tzrec.training.loop import Trainer
     from tzrec.training.placement import describe_plan, show_plan
     from tzrec.training.sharding import choose_device
-    from tzrec.training.state import restore, take_over
+    from tzrec.training.state import evaluates_like, restore, take_over
     from tzrec.training.step import Stepper
 
     started = time.perf_counter()
     pipeline = loaded.message
     check_device(loaded, choose_device(world).type)
     model_dir = Path(pipeline.model_dir)
-    newest = checkpoint.newest(model_dir)
-    if newest and not continue_train and not world.restarts:
-        raise UserError(
-            f"{model_dir}: already holds {newest.name}; give --continue_train to go on from it, "
-            "or another --model_dir"
-        )
-    origin = pipeline.train_config.fine_tune_checkpoint
-    fine_tuned = checkpoint.find(origin, origin) if origin and not newest else None
     mapped = pipeline.train_config.fine_tune_ckpt_param_map
-    names = read_param_map(mapped) if mapped and fine_tuned else {}
+    names = read_param_map(mapped) if mapped and origin.fine_tuned else {}
     session = Session.begin(pipeline, world)
     layout = session.towers.layout
     data = pipeline.data_config
@@ -120,17 +148,18 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
     test = build_loader(data, layout, world, pipeline.eval_input_path, evaluation=True, in_batch=in_batch)
     # Every rank has come this far: what follows writes.
     barrier(world)
-    checkpoint.remove_cut_off(model_dir, world)
-    position = checkpoint.Position()
+    checkpoint.remove_cut_off(model_dir, world, alone)
+    plan, position, unevaluated = build_plan(pipeline), checkpoint.Position(), False
     optimizers = session.optimizers if restore_optimizer else None
-    if newest:
-        facts, began = restore(newest, session.model, optimizers)
+    if origin.newest:
+        facts, began = restore(origin.newest, session.model, optimizers)
         position, note = take_over(batches, facts)
-        say(world, f"going on from {newest} at step {position.step}{note}{began}")
-    elif fine_tuned:
-        note = begin_from(fine_tuned, session.model, optimizers, names)
-        say(world, f"beginning with the parameters of {fine_tuned}{note}")
-    if session.optimizers.average and (fine_tuned or not restore_optimizer):
+        unevaluated = not facts.metrics and evaluates_like(origin.newest, plan.average, restore_optimizer)
+        say(world, f"going on from {origin.newest} at step {position.step}{note}{began}")
+    elif origin.fine_tuned:
+        note = begin_from(origin.fine_tuned, session.model, optimizers, names)
+        say(world, f"beginning with the parameters of {origin.fine_tuned}{note}")
+    if session.optimizers.average and (origin.fine_tuned or not restore_optimizer):
         session.optimizers.average.begin()
     if world.is_first:
         model_dir.mkdir(parents=True, exist_ok=True)
@@ -141,11 +170,12 @@ def train(loaded: Loaded, world: World, continue_train: bool, restore_optimizer:
         train=batches,
         test=test,
         features=session.features,
-        plan=build_plan(pipeline),
+        plan=plan,
         model_dir=model_dir,
         world=world,
         device=session.device,
         position=position,
+        unevaluated=unevaluated,
     )
     say(
         world,

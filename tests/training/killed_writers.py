@@ -19,6 +19,7 @@ import torch.distributed as dist
 from tzrec.runtime.world import World
 from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Facts, Position
+from tzrec.training.checkpoints.reader import load
 from tzrec.training.saving import Saver
 
 RANKS, SIZE, KEEP = 2, 4000, 3
@@ -53,7 +54,7 @@ def check(folder: Path) -> int:
     facts = checkpoint.read_facts(newest)
     assert newest == checkpoint.path_of(folder, facts.position.step)
     found = tensors(-1)
-    checkpoint.load(newest, found, alone=True)
+    load(newest, found, alone=True)
     for name, expected in tensors(facts.position.step)["model"].items():
         assert torch.equal(found["model"][name], expected), f"{newest}: {name}"
     return facts.position.step

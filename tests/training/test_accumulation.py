@@ -22,7 +22,7 @@ from tzrec.runtime.processes import leave_group
 from tzrec.runtime.world import World
 from tzrec.training.build import Session
 from tzrec.training.checkpoint import steps_in
-from tzrec.training.loop import groups, passes
+from tzrec.training.grouping import groups, passes
 from tzrec.training.step import Stepper, clip_norm
 
 

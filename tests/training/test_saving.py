@@ -12,8 +12,9 @@ import torch
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import join_group, leave_group
 from tzrec.runtime.world import World
-from tzrec.training import checkpoint, saving
+from tzrec.training import saving
 from tzrec.training.checkpoint import Facts, Position, path_of, read_facts, steps_in
+from tzrec.training.checkpoints.reader import load
 from tzrec.training.saving import Saver
 
 
@@ -30,7 +31,7 @@ def state(value: float) -> dict[str, dict[str, torch.Tensor]]:
 
 def read(folder: Path) -> float:
     found = state(-1)
-    checkpoint.load(folder, found)
+    load(folder, found)
     (value,) = set(found["model"]["weight"].tolist())
     return value
 

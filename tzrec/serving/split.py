@@ -16,9 +16,12 @@ from tzrec.modules.embedding import module_name
 from tzrec.modules.group import GroupInput
 from tzrec.modules.mlp import Tower, use_precision
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
+from tzrec.runtime.progress import say
+from tzrec.runtime.world import World
 from tzrec.serving.tower import ServingTower
 from tzrec.training.build import PRECISION
-from tzrec.training.checkpoint import load
+from tzrec.training.checkpoints.checks import check_files
+from tzrec.training.checkpoints.reader import load
 from tzrec.training.state import load_average
 
 
@@ -27,7 +30,10 @@ def load_model(pipeline: EasyRecConfig, checkpoint: Path) -> DSSM:
 
     Raises:
         UserError: a checkpoint that does not fit the configuration.
+        DamagedError: a file of it is missing or is not what was written.
     """
+    if unchecked := check_files(checkpoint, alone=True):
+        say(World(), f"{checkpoint}{unchecked}")
     features = build_features(pipeline.feature_configs, pipeline.data_config)
     model = build_model(pipeline, tower_features(pipeline, features), table_device="meta")
     # No time is spent on initial values of large tables: all of them are overwritten. Not the whole model:

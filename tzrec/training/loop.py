@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from tzrec.runtime.world import World
 from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Data, Facts, Position
 from tzrec.training.evaluate import evaluate, show_metrics
+from tzrec.training.grouping import groups, passes
 from tzrec.training.placement import describe_plan
 from tzrec.training.replicas import average_statistics, check_replicas
 from tzrec.training.report import Board, Profile, StepLog
@@ -88,6 +88,7 @@ class Trainer:
         model_dir: where checkpoints and results go.
         world, device: where this process runs.
         position: where to begin.
+        unevaluated: the evaluation of the checkpoint it begins from was cut off, and is made up for.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Trainer:
         world: World,
         device: torch.device,
         position: Position | None = None,
+        unevaluated: bool = False,
     ) -> None:
         self.model, self.stepper = model, stepper
         self.optimizers, self.objective = stepper.optimizers, stepper.objective
@@ -111,6 +113,7 @@ class Trainer:
         self.last_step = plan.last_step(self.position, train)
         self.evaluations: list[tuple[int, dict[str, float]]] = []
         self.saver = Saver(model_dir, world, self._thin_out)
+        self.unevaluated = unevaluated
         self.board = Board(model_dir, plan.summaries) if plan.tensorboard and world.is_first else None
         self.log = StepLog(world, self.position, self.last_step)
         steps = -(-(self.last_step - self.position.step) // plan.accumulated)
@@ -128,6 +131,9 @@ class Trainer:
         # A run that goes on where nothing is left to do must not touch the checkpoint it came from.
         saved = self.position.step if done == self.folder else -1
         with Stop(self.world) as stop, self.profile:
+            if self.unevaluated:
+                self.saver.begun = self.folder
+                self._evaluate(stop)
             while self.position.step < self.last_step and not stop.decided:
                 here = self.position
                 batches = self.log.waiting(self.train.batches(here.epoch, here.epoch_step))
@@ -250,33 +256,6 @@ class Trainer:
     def _report_outside(self, purpose: str = "") -> None:
         for line in outside_lines(self.features, purpose):
             print(f"rank {self.world.rank}: {line}", flush=True)
-
-
-def groups(batches: Iterable[Batch], size: int, done: int, left: int) -> Iterator[list[Batch]]:
-    """The batches of a pass as one update each takes them.
-
-    Groups are counted from the beginning of the pass, so that a run that goes on divides it as
-    the one before. The last group of a pass and that of a run may be smaller.
-
-    Args:
-        batches: what is left of the pass.
-        size: of a group.
-        done: batches of the pass that are done.
-        left: batches until the end of the run.
-    """
-    held: list[Batch] = []
-    for number, batch in enumerate(batches, 1):
-        held.append(batch)
-        if (done + number) % size == 0 or number == left:
-            yield held
-            held = []
-    if held:
-        yield held
-
-
-def passes(before: int, now: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in (before, now]."""
-    return now // every > before // every
 
 
 def seed_step(device: torch.device, rank: int, epoch: int, step: int) -> None:

@@ -6,7 +6,8 @@ group of its own, and gives the folder its name when every rank has written its 
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from tzrec.runtime.command import explain
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.processes import own_group
 from tzrec.runtime.progress import say
-from tzrec.runtime.world import World
+from tzrec.runtime.world import World, patience
 from tzrec.training import checkpoint
-from tzrec.training.checkpoint import Facts, first_cause
+from tzrec.training.checkpoint import Facts
+from tzrec.training.checkpoints.checks import own_checksums
+from tzrec.training.checkpoints.reader import first_cause
 
 
 class Saver:
@@ -36,6 +39,7 @@ class Saver:
         self.model_dir, self.world, self.saved = model_dir, world, saved
         self.group = own_group()
         self.flight: _Flight | None = None
+        self.begun: Path | None = None
 
     def begin(self, tensors: dict[str, Any], facts: Facts) -> None:
         """Copies the tensors and begins to write them; waits for the save before, if it is under way.
@@ -57,9 +61,16 @@ class Saver:
         self.flight = _Flight(self, copied, facts)
 
     def add_metrics(self, metrics: dict[str, float]) -> None:
-        """Writes the evaluation of the last save beside it, now or as soon as it has its name."""
+        """Writes the evaluation of the last save beside it, now or as soon as it has its name.
+
+        Before the first save of a run that is the checkpoint which it has begun with.
+        """
         if self.flight is not None and self.world.is_first:
             self.flight.add_metrics(metrics)
+        elif self.begun is not None and self.world.is_first:
+            facts = checkpoint.read_facts(self.begun)
+            facts.metrics = metrics
+            checkpoint.write_facts(self.begun, facts)
 
     def check(self) -> None:
         """Raises what went wrong in the background so far; cheap enough for every step."""
@@ -70,10 +81,10 @@ class Saver:
         """Waits for the save that is under way.
 
         Raises:
-            UserError: it has failed.
+            UserError: it has failed, or has not finished within TZREC_PATIENCE.
         """
         if self.flight is not None:
-            self.flight.thread.join()
+            self.flight.wait()
             self.flight.raise_failure()
 
 
@@ -92,47 +103,86 @@ class _Flight:
 
     def _run(self) -> None:
         staging = self.folder.with_name(self.folder.name + checkpoint.SAVING)
-        outcome = ""
         try:
-            dcp.save(
-                self.tensors,
-                storage_writer=dcp.FileSystemWriter(staging),
-                process_group=self.saver.group,
-            )
-            if self.saver.world.is_first:
-                self._give_name(staging)
+            own = self._try(staging, lambda: self._write(staging))
+            # No rank takes a save for done that failed on another one, in its part or at the name.
+            parts = self._tell(own)
+            if not self._failed(parts):
+                for part in parts:
+                    self.facts.files |= part
+                named = self._try(staging, lambda: self._give_name(staging))
+                self._failed(self._tell(named))
         except BaseException as error:
+            self.failure = self.failure or error
+
+    def _write(self, staging: Path) -> dict[str, str]:
+        dcp.save(self.tensors, storage_writer=dcp.FileSystemWriter(staging), process_group=self.saver.group)
+        self.tensors = {}
+        return own_checksums(staging, self.saver.world.rank)
+
+    def _give_name(self, staging: Path) -> dict[str, str]:
+        if self.saver.world.is_first:
+            with self._locked():
+                checkpoint.write_facts(staging, self.facts)
+                checkpoint.give_name(staging, self.folder)
+                self.named = True
+            say(self.saver.world, f"saved {self.folder}")
+            self.saver.saved()
+        return {}
+
+    def _try(self, staging: Path, part: Callable[[], dict[str, str]]) -> dict[str, str] | str:
+        """What a part of the save returns, or why it failed, in a line."""
+        try:
+            return part()
+        except BaseException as error:
+            self.tensors = {}
             self.failure = first_cause(error)
-            outcome = _one_line(self.failure)
             if self.saver.world.is_first:
                 shutil.rmtree(staging, ignore_errors=True)
-        self.tensors = {}
-        try:
-            # No rank takes a save for done that failed on another one after its own part.
-            outcomes: list[Any] = [""] * self.saver.world.size
-            dist.all_gather_object(outcomes, outcome, group=self.saver.group)
-            failed = next(filter(None, outcomes), "")
-        except BaseException as error:
-            self.failure, failed = self.failure or error, ""
-        if failed:
+            return _one_line(self.failure)
+
+    def _tell(self, part: dict[str, str] | str) -> list[Any]:
+        """Every rank's part, on every rank."""
+        parts: list[Any] = [None] * self.saver.world.size
+        dist.all_gather_object(parts, part, group=self.saver.group)
+        return parts
+
+    def _failed(self, parts: list[Any]) -> bool:
+        failed = next((part for part in parts if isinstance(part, str)), None)
+        if failed is not None:
             self.failure = UserError(
                 f"{self.folder}: cannot be saved ({failed}); older checkpoints are untouched: put this "
                 "right and go on from the newest with --continue_train"
             )
-
-    def _give_name(self, staging: Path) -> None:
-        with self.lock:
-            checkpoint.write_facts(staging, self.facts)
-            checkpoint.give_name(staging, self.folder)
-            self.named = True
-        say(self.saver.world, f"saved {self.folder}")
-        self.saver.saved()
+        return failed is not None
 
     def add_metrics(self, metrics: dict[str, float]) -> None:
-        with self.lock:
+        with self._locked():
             self.facts.metrics = metrics
             if self.named:
                 checkpoint.write_facts(self.folder, self.facts)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self.lock.acquire(timeout=patience()):
+            raise self._too_slow()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def wait(self) -> None:
+        """Waits for the thread."""
+        self.thread.join(patience())
+        if self.thread.is_alive():
+            raise self._too_slow()
+
+    def _too_slow(self) -> UserError:
+        return UserError(
+            f"{self.folder}: is not saved after {patience():g} s (TZREC_PATIENCE): the disk or the network "
+            "file system does not answer; look at it, then go on from the newest checkpoint with "
+            "--continue_train"
+        )
 
     def raise_failure(self) -> None:
         if self.failure is not None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.optim.optimizers import in_backward_optimizer_filter
@@ -13,8 +12,9 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 from tzrec.datasets.batch import Batch
 from tzrec.datasets.loader import Loader
 from tzrec.runtime.errors import UserError
-from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Facts, Position
+from tzrec.training.checkpoints.checks import check_files, read_facts
+from tzrec.training.checkpoints.reader import load, tensors_in
 from tzrec.training.optimizer import Optimizers
 
 
@@ -40,13 +40,18 @@ def restore(
 
     Returns:
         what stands beside the tensors, and what is to be said of what began anew.
+
+    Raises:
+        DamagedError: a file of it is missing or is not what was written.
+        UserError: it does not fit the model.
     """
+    unchecked = check_files(folder)
     tensors = state_of(model, optimizers)
-    held = names_in(folder)
+    held = tensors_in(folder)
     absent = [part for part in ("ema", "scaler") if part in tensors and part not in parts_of(held)]
     for part in absent:
         del tensors[part]
-    checkpoint.load(folder, tensors)
+    load(folder, tensors)
     model.load_state_dict(tensors["model"])
     if optimizers is not None:
         optimizers.combined.load_state_dict(tensors["optimizer"])
@@ -55,12 +60,20 @@ def restore(
         if optimizers.average and "ema" not in tensors:
             optimizers.average.begin()
     note = "; it has no moving average, which begins at its parameters" if "ema" in absent else ""
-    return checkpoint.read_facts(folder), note
+    return read_facts(folder), note + unchecked
 
 
-def names_in(folder: Path) -> Mapping[str, Any]:
-    """What a checkpoint holds, by name, without the numbers."""
-    return dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+def evaluates_like(folder: Path, average: bool, restored: bool) -> bool:
+    """Whether a model that has begun with a checkpoint evaluates as the one that was saved did.
+
+    It does not where evaluations use a moving average that did not come out of the checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        average: evaluations use the moving average.
+        restored: the state of the optimizers, and so the average, was restored.
+    """
+    return not average or (restored and "ema" in parts_of(tensors_in(folder)))
 
 
 def parts_of(names: Mapping[str, Any]) -> set[str]:
@@ -78,13 +91,13 @@ def load_average(folder: Path, parameters: Mapping[str, Tensor], alone: bool = F
     Raises:
         UserError: the checkpoint has no averages.
     """
-    names = [name.removeprefix("ema.") for name in names_in(folder) if name.startswith("ema.")]
+    names = [name.removeprefix("ema.") for name in tensors_in(folder) if name.startswith("ema.")]
     if not names:
         raise UserError(
             f"{folder}: has no moving average, which use_dense_ema asks for; train with "
             "train_config.dense_optimizer.ema, or leave use_dense_ema out"
         )
-    checkpoint.load(folder, {"ema": {name: parameters[name] for name in names if name in parameters}}, alone)
+    load(folder, {"ema": {name: parameters[name] for name in names if name in parameters}}, alone)
 
 
 def dense_parameters(model: nn.Module) -> dict[str, Tensor]:

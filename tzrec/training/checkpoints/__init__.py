@@ -1,0 +1,1 @@
+"""What is inside a checkpoint: its state.json, its checksums, its tensors, read without running code."""
