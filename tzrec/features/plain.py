@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from tzrec.features.maps import entries_of
 from tzrec.features.source import Operator
-from tzrec.features.values import Rows, beyond_int64, numbers, placed, rows_of, text_of
+from tzrec.features.values import Rows, beyond_int64, is_list, numbers, placed, rows_of, text_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Weighted:
     separator: str
 
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
+        if _is_of_numbers(inputs[0].type):
+            # As text a large float would be no integer any more.
+            rows = rows_of(inputs[0], self.separator, where)
+            return Rows(rows.flat, rows.lengths, np.ones(len(rows.flat), np.float32))
         entries = entries_of(inputs[0], self.separator, ":", where).keyed()
         with placed(entries.lengths):
             weights = numbers(entries.values.fill_null("1"), pa.float32(), f"{where}, the weight")
@@ -46,6 +50,12 @@ class Weighted:
         if not wrong.any():
             return rows
         return rows.leave_out(wrong, pc.binary_join_element_wise(entries.keys, entries.values, ":"))
+
+
+def _is_of_numbers(kind: pa.DataType) -> bool:
+    while is_list(kind) or pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 @dataclass(frozen=True)
