@@ -98,12 +98,6 @@ def table(rows: int, seed: int = 5) -> pa.Table:
         columns[f"{GROUP}__{name}"] = [
             None if not each else ";".join("" if x is None else str(x) for x in each) for each in sequences
         ]
-        # A sequence of one missing element is not told from none in a text.
-        for row, each in enumerate(sequences):
-            if each == [None] or (name == "title" and each == [""]):
-                fill = one() or "hat"
-                columns[f"seq_{name}"][row] = [fill]
-                columns[f"{GROUP}__{name}"][row] = str(fill)
     return pa.table(columns)
 
 

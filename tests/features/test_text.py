@@ -56,7 +56,11 @@ def test_sentencepiece_is_what_the_library_gives(pieces: Path) -> None:
 def test_tokens_as_a_sequence(bpe: Path) -> None:
     whole = compute(FIXED % (bpe, ""), {"c": ["red shoe hat", None]})
     text = FIXED % (bpe, "tokens_as_sequence: true sequence_length: 2")
-    assert compute(text, {"c": ["red shoe hat", None]}) == [[[token] for token in whole[0][:2]], []]
+    # A sequence without elements is that of its default, and of none the text 0.
+    unset = compute(FIXED % (bpe, ""), {"c": ["0"]})
+    assert compute(text, {"c": ["red shoe hat", None]}) == [[[token] for token in whole[0][:2]], unset]
+    text = FIXED % (bpe, 'tokens_as_sequence: true default_value: "hat"')
+    assert compute(text, {"c": ["", "red hat"]})[0] == compute(FIXED % (bpe, ""), {"c": ["hat"]})
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:

@@ -113,11 +113,12 @@ def test_normalizers(normalizer: str, values: list[float], expected: list[float]
     np.testing.assert_allclose(np.ravel(got), expected, atol=1e-5)
 
 
-def test_a_default_is_normalized_and_an_empty_one_is_zero() -> None:
+def test_a_default_stands_behind_the_normalizer_and_an_empty_one_is_zero() -> None:
     fixed = (
         f'raw_feature {{ {F} expression: "user:c" normalizer: "method=zscore,mean=1,standard_deviation=2" '
     )
-    assert compute(fixed + "}", {"c": [None, 3.0]}) == [[-0.5], [1.0]]
+    assert compute(fixed + "}", {"c": [None, 3.0]}) == [[0.0], [1.0]]
+    assert compute(fixed + 'default_value: "7" }', {"c": [None, 3.0]}) == [[7.0], [1.0]]
     assert compute(fixed + 'default_value: "" }', {"c": [None, 3.0]}) == [[0.0], [1.0]]
 
 
@@ -368,7 +369,7 @@ def test_what_a_normalizer_makes_not_finite_is_missing_and_told(normalizer: str,
     feature = build(text)["f"]
     got = feature.compute(arrays({"c": [[1.0, value], None, [1.0, 1.0]]})).values
     assert np.isfinite(got).all()
-    assert got[0].tolist() == got[1].tolist() == got[2].tolist()
+    assert got[0].tolist() == got[1].tolist() == [1.0, 1.0]
     (line,) = outside_lines([feature])
     assert f"1 values not finite were taken as missing (one of them: {value})" in line
 
@@ -517,7 +518,7 @@ def test_a_feature_reads_what_another_has_normalized() -> None:
         'raw_feature { feature_name: "g" expression: "user:c" default_value: "100" normalizer: "method=log10" boundaries: [1] embedding_dim: 4 }',
     )
     computed = compute_all(list(features.values()), arrays({"c": [1000, None]}))
-    assert plain(computed["f"]) == [[3.0], [2.0]]
+    assert plain(computed["f"]) == [[3.0], [100.0]]
     assert plain(computed["g"]) == [[1], [1]]
 
 

@@ -1,6 +1,6 @@
 """A small world of items and users, and a plain NumPy and Python reference of the hit rate over it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import faiss
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tzrec.retrieval.index import FLAT_TYPES, plan_flat, plan_ivf
 from tzrec.retrieval.items import ItemTable
 from tzrec.retrieval.pool import Pool, Search, open_pool, write_pool
+from tzrec.retrieval.shuffle import drawn_order
 from tzrec.retrieval.users import UserTable
 
 
@@ -132,8 +133,15 @@ def allowed_of(case: Case, pool: Pool, row: int, query: np.ndarray) -> np.ndarra
     return allowed
 
 
+def in_pool_order(case: Case) -> Case:
+    """The same with its items where they stand in the pool."""
+    order = drawn_order(len(case.items))
+    return replace(case, items=case.items[order], ids=[case.ids[row] for row in order.tolist()])
+
+
 def reference(case: Case, pool: Pool, k: int, across: bool = False) -> tuple[list[list[int]], int, int]:
     """Items of every row in order, hits and ground-truth items, by sorting everything."""
+    case = in_pool_order(case)
     given, hits, wanted_items = [], 0, 0
     for row in range(case.rows):
         count = case.valid[row] if case.valid else case.users.shape[1]

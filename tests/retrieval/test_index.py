@@ -234,7 +234,7 @@ def test_a_pool_keeps_ids_with_their_vectors(tmp_path, ids):
     pool = open_pool(tmp_path)
     _, positions = pool.search(vectors, 1)
     texts = [str(i) for i in (ids.to_pylist() if isinstance(ids, pa.Array) else ids)]
-    assert pool.ids.to_pylist() == texts
+    assert pool.ids.to_pylist() == [texts[row] for row in pool.table_rows.tolist()]
     assert pool.ids.take(pa.array(positions[:, 0])).to_pylist() == texts
 
 

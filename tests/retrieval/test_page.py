@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.browser import MISSING, browser
-from tests.retrieval.support import make_case, reference, scores_of
+from tests.retrieval.support import in_pool_order, make_case, reference, scores_of
 from tzrec.retrieval.breakdown import Bar, bucket_name, by_popularity, by_size, place_misses, powers
 from tzrec.retrieval.evaluation import METRICS, Evaluation, totals
 from tzrec.retrieval.hit_rate import Tally
@@ -31,7 +31,7 @@ def by_hand(case, pool, k, seen):
     """Every measure at k, by loops."""
     given, hits, items = reference(case, pool, k)
     ndcg, mrr, covered, popular, rows = 0.0, 0.0, set(), 0, 0
-    texts = [str(i) for i in case.ids]
+    texts, pooled = ([str(i) for i in each.ids] for each in (case, in_pool_order(case)))
     order = np.argsort(-seen, kind="stable")
     random = 0.0
     for row, found in enumerate(given):
@@ -40,7 +40,7 @@ def by_hand(case, pool, k, seen):
             continue
         rows += 1
         covered |= set(found)
-        places = [place for place, item in enumerate(found) if texts[item] in wanted]
+        places = [place for place, item in enumerate(found) if pooled[item] in wanted]
         ideal = sum(1 / math.log2(n + 2) for n in range(min(k, len(wanted))))
         ndcg += sum(1 / math.log2(place + 2) for place in places) / ideal
         mrr += 1 / (places[0] + 1) if places else 0

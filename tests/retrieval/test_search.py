@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.retrieval.support import Case, make_case, reference
+from tests.retrieval.support import Case, in_pool_order, make_case, reference
 from tzrec.retrieval.exact import nearest, rescore
 from tzrec.retrieval.hit_rate import Tally
 from tzrec.retrieval.index import plan_ivf
@@ -66,11 +66,12 @@ def run(case: Case, folder: Path, k: int, across: bool = False, batch: int = 102
 def check(case: Case, folder: Path, k: int, across: bool = False) -> None:
     pool, total, table = run(case, folder, k, across)
     given, hits, items = reference(case, pool, k, across)
+    names = in_pool_order(case).ids
     assert (total.hits(k), total.items) == (hits, items)
     assert total.without == sum(not wanted for wanted in case.gt)
     assert total.rows + total.without == case.rows
     for row, (found, expected) in enumerate(zip(table.to_pylist(), given, strict=True)):
-        assert found["topk_ids"] == [str(case.ids[item]) for item in expected], row
+        assert found["topk_ids"] == [str(names[item]) for item in expected], row
         wanted = {str(i) for i in case.gt[row] or []}
         assert found["id"] == row % 7
         assert set(found["hit_ids"]) == wanted & set(found["topk_ids"])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzrec.datasets.files import DataFile
-from tzrec.features.values import is_list, is_text
+from tzrec.features.values import is_list, is_text, text_of
 from tzrec.runtime.errors import UserError
 
 MULTI_VALUE = "\x1d"
@@ -214,6 +214,40 @@ def number(texts: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Ar
         texts = pc.replace_substring_regex(texts, r"^\+", "")
     refuse(pc.invert(right), texts, place, f"{name}{{}} is no {kind}")
     return cast(texts, kind, name, place)
+
+
+def as_type(column: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Array:
+    """A column of a table as another type, by the rules for text where it is text; nulls stay.
+
+    Args:
+        column: numbers, text, lists or maps of these.
+        kind: what it becomes.
+        name: how a message begins.
+        place: of the rows.
+
+    Raises:
+        UserError: a value that is not of the type or out of its range.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.type == kind:
+        return column
+    if is_list(column.type) and is_list(kind):
+        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        if pa.types.is_fixed_size_list(column.type):
+            column = column.cast(pa.list_(column.type.value_type))
+        values = as_type(column.flatten(), kind.value_type, name, place.spread(counts))
+        offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+        mask = column.is_null() if column.null_count else None
+        return cast(pa.ListArray.from_arrays(offsets, values, mask=mask), kind, name, place)
+    number_of_text = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if is_text(column.type) and number_of_text:
+        return number(column.fill_null(""), kind, name, place)
+    if is_text(kind) and pa.types.is_floating(column.type):
+        # Whole numbers as integers; what is not finite is no word.
+        finite = pc.fill_null(pc.is_finite(column), False)
+        return pc.if_else(finite, text_of(column), pa.scalar(None, pa.string())).cast(kind)
+    return cast(column, kind, name, place)
 
 
 def cast(column: pa.Array, kind: pa.DataType, name: str, place: Place) -> pa.Array:

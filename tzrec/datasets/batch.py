@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tzrec.features.feature import Feature, IdFeature, RawFeature
-from tzrec.features.graph import check_same_lengths
+from tzrec.features.graph import in_step
 from tzrec.features.outputs import Computed, Dense, DenseSequence, Sparse, SparseSequence, Table
 
 # Collections of tables: pooled for B rows, pooled for M rows, pooled with weights; vectors as they are,
@@ -211,7 +211,7 @@ def collate(
     Raises:
         BadValueError: sequences that are read together and differ in length.
     """
-    check_aligned(layout.aligned, computed)
+    computed = in_step(layout.aligned, computed)
     batch = Batch(
         rows=rows,
         item_rows=item_rows,
@@ -251,12 +251,6 @@ def rows_in(place: str, rows: int, item_rows: int) -> int:
     if place not in POOLED:
         return max(item_rows, 1)
     return rows if place == USER else item_rows
-
-
-def check_aligned(aligned: Iterable[Sequence[str]], computed: Mapping[str, Computed]) -> None:
-    """Raises BadValueError where sequences that are read together differ in length."""
-    for names in aligned:
-        check_same_lengths({name: computed[name] for name in names if name in computed})
 
 
 def _jagged(place: str, lookups: Sequence[Lookup], computed: Mapping[str, Computed], rows: int) -> Jagged:
@@ -299,6 +293,7 @@ def serving_tensors(computed: Mapping[str, Computed]) -> dict[str, Tensor]:
     for name, feature in computed.items():
         for part in fields(feature):
             array = getattr(feature, part.name)
-            if array is not None:
+            # What the column had before the cut concerns no model.
+            if array is not None and part.name != "given":
                 tensors[f"{name}.{part.name}"] = torch.from_numpy(np.array(array))
     return tensors

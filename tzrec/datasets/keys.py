@@ -4,21 +4,22 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.features.fingerprint import fingerprint64
+from tzrec.features.values import BadValueError, beyond_int64, filled, is_text, numbers, text_of
 from tzrec.runtime.errors import UserError
 
 
 def keys_of(ids: pa.Array, text_ids: bool) -> np.ndarray:
     """The key of each id, int64 [len(ids)]; there are no nulls."""
     if text_ids:
-        return fingerprint64(ids.cast(pa.large_string())).view(np.int64)
+        return fingerprint64(text_of(ids).cast(pa.large_string())).view(np.int64)
     return ids.cast(pa.int64()).to_numpy()
 
 
 def keys_of_each(ids: pa.Array, text_ids: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The key of each id that is no null.
+    """The key of each id that is one: neither null nor empty, NaN or beyond int64.
 
     Args:
-        ids: integers or texts; texts may spell integers.
+        ids: numbers or texts; texts may spell integers, as features read them.
         text_ids: whether the table that they belong to has text ids.
 
     Returns:
@@ -29,13 +30,19 @@ def keys_of_each(ids: pa.Array, text_ids: bool) -> tuple[np.ndarray, np.ndarray]
     """
     if pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
-    places = np.arange(len(ids))
-    if ids.null_count:
-        places = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
-        ids = ids.drop_null()
+    there = filled(ids)
+    if pa.types.is_floating(ids.type):
+        there &= np.isfinite(ids.fill_null(0).to_numpy(zero_copy_only=False))
+    if not text_ids:
+        there[there] = ~beyond_int64(ids.filter(pa.array(there)))
+    places = np.flatnonzero(there)
+    if len(places) < len(ids):
+        ids = ids.filter(pa.array(there))
     try:
+        if not text_ids and is_text(ids.type):
+            return numbers(ids, pa.int64(), "the id"), places
         return keys_of(ids, text_ids), places
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, BadValueError):
         raise UserError(
             f"the negative table has integer ids, those of the training table are {ids.type}; "
             'write the header of the negative table as "id:string"'

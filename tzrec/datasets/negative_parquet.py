@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tzrec.datasets.attributes import AttributeType, Place, cast, from_text, split_attributes
+from tzrec.datasets.attributes import AttributeType, Place, as_type, cast, from_text, split_attributes
 from tzrec.datasets.files import DataFile
 from tzrec.datasets.negative_text import Items, ids_of, weights_of
 from tzrec.datasets.parquet_file import PIECE, all_batches
@@ -100,11 +100,10 @@ def items_of_batch(
 
 
 def _attribute(column: pa.Array, kind: AttributeType, place: Place) -> pa.Array:
-    if column.type == kind.type:
-        return column
     if is_text(column.type):
-        return from_text(column.fill_null(""), kind, place)
-    return cast(column, kind.type, f'attribute "{kind.name}": ', place)
+        # Text has several values in it whatever its type is.
+        return from_text(column if is_text(kind.type) else column.fill_null(""), kind, place)
+    return as_type(column, kind.type, f'attribute "{kind.name}": ', place)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

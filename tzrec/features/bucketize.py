@@ -29,11 +29,31 @@ def by_number(buckets: int) -> Bucketizer:
     return bucketize
 
 
+def by_integer_part(buckets: int) -> Bucketizer:
+    """Numbers cut to their integer part (1.5 to 1, -0.5 to 0), then as `by_number`."""
+    whole = by_number(buckets)
+
+    def bucketize(flat: pa.Array, where: str) -> np.ndarray:
+        if not pa.types.is_integer(flat.type):
+            flat = pa.array(np.trunc(numbers(flat, pa.float64(), where)))
+        return whole(flat, where)
+
+    return bucketize
+
+
+def _where_finite(flat: pa.Array, ids: np.ndarray) -> np.ndarray:
+    """The ids of values; a float that is not finite has none, for "nan" and "inf" are no words."""
+    if not pa.types.is_floating(flat.type):
+        return ids
+    finite = np.isfinite(flat.to_numpy(zero_copy_only=False))
+    return ids if finite.all() else np.where(finite, ids, -1)
+
+
 def by_hash(buckets: int) -> Bucketizer:
     """FarmHash Fingerprint64 of the text, modulo `buckets`, as other frameworks of the field do."""
 
     def bucketize(flat: pa.Array, where: str) -> np.ndarray:
-        return (fingerprint64(text_of(flat)) % np.uint64(buckets)).astype(np.int64)
+        return _where_finite(flat, (fingerprint64(text_of(flat)) % np.uint64(buckets)).astype(np.int64))
 
     return bucketize
 
@@ -45,7 +65,7 @@ def by_vocabulary(words: Sequence[str], first: int, unknown: int) -> Bucketizer:
     def bucketize(flat: pa.Array, where: str) -> np.ndarray:
         found = pc.index_in(text_of(flat).cast(pa.string()), vocabulary)
         ids = pc.add(pc.cast(found, pa.int64()), first)
-        return pc.fill_null(ids, unknown).to_numpy(zero_copy_only=False)
+        return _where_finite(flat, pc.fill_null(ids, unknown).to_numpy(zero_copy_only=False))
 
     return bucketize
 
@@ -57,7 +77,7 @@ def by_dictionary(ids: Mapping[str, int], unknown: int) -> Bucketizer:
 
     def bucketize(flat: pa.Array, where: str) -> np.ndarray:
         found = pc.index_in(text_of(flat).cast(pa.string()), words)
-        return numbered[pc.fill_null(found, len(ids)).to_numpy(zero_copy_only=False)]
+        return _where_finite(flat, numbered[pc.fill_null(found, len(ids)).to_numpy(zero_copy_only=False)])
 
     return bucketize
 

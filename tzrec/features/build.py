@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tzrec.config.feature_inputs import inputs, is_embedded, is_sequence_input
+from tzrec.config.feature_inputs import given, inputs, is_embedded, is_sequence_input, is_text_valued
 from tzrec.features.bucketize import (
     Bucketizer,
     by_boundaries,
     by_dictionary,
     by_hash,
+    by_integer_part,
     by_number,
     by_vocabulary,
 )
 from tzrec.features.feature import Feature, IdFeature, RawFeature
-from tzrec.features.normalize import Normalizer, build_normalizer, normalized
+from tzrec.features.normalize import Normalizer, build_normalizer
 from tzrec.features.operators import Files, as_typed, build_operator, separator_of, tokenizer_of
 from tzrec.features.outputs import DenseEmbedding, Limits, Table
 from tzrec.features.plain import Plain, Weighted
@@ -30,6 +31,9 @@ from tzrec.protos.data_pb2 import DataConfig
 from tzrec.protos.feature_pb2 import FeatureConfig, ParameterConstraints
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.memory import check_fits
+
+# Types whose value_dim counts numbers that belong together.
+NUMERIC = ("RawFeature", "LookupFeature")
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,23 @@ def _specs(configs: Sequence[FeatureConfig], data: DataConfig) -> Iterator[_Spec
         kind = config.WhichOneof("feature")
         one = getattr(config, kind)
         if kind == "sequence_feature":
-            shape = SequenceShape(one.sequence_length, one.sequence_delim)
             for inner in one.features:
                 part = getattr(inner, inner.WhichOneof("feature"))
+                shape = _shape(one, part, data)
                 yield _Spec(part, f"{one.sequence_name}__{part.feature_name}", one.sequence_name, shape)
         elif kind.startswith("sequence_"):
-            yield _Spec(one, one.feature_name, shape=SequenceShape(one.sequence_length, one.sequence_delim))
+            yield _Spec(one, one.feature_name, shape=_shape(one, one, data))
         elif getattr(one, "tokens_as_sequence", False):
-            shape = SequenceShape(one.sequence_length, one.sequence_delim)
-            yield _Spec(one, one.feature_name, shape=shape, spread=not _is_encoded(data))
+            yield _Spec(one, one.feature_name, shape=_shape(one, one, data), spread=not _is_encoded(data))
         else:
             yield _Spec(one, one.feature_name)
+
+
+def _shape(sequence: Any, feature: Any, data: DataConfig) -> SequenceShape:
+    """How the sequences of a feature are written, by the message that says it."""
+    # FG_NONE: the column says how many elements there are, unless a default is given for none.
+    filled = data.fg_mode != data_pb2.FG_NONE or bool(feature.fg_encoded_default_value)
+    return SequenceShape(sequence.sequence_length, sequence.sequence_delim, filled)
 
 
 def _is_encoded(data: DataConfig) -> bool:
@@ -152,8 +162,9 @@ class _Builder:
     def _id_feature(self, spec: _Spec, separator: str, common: dict[str, Any]) -> IdFeature:
         config = spec.config
         buckets, bucketizer, default_id = self._buckets(config)
-        text = config.fg_encoded_default_value if self.is_none else getattr(config, "default_value", "")
+        text = self._default_text(spec)
         where = f'feature "{spec.name}", default_value'
+        normalizer = None if self.is_encoded else build_normalizer(getattr(config, "normalizer", ""))
         if self.is_none:
             bucketizer, default_id = by_number(buckets), None
         if default_id is not None and text:
@@ -166,6 +177,12 @@ class _Builder:
             if (default < 0).any() or (default >= buckets).any():
                 raise UserError(f'{where}: "{text}" is outside the {buckets} buckets; give one inside or ""')
         most = self._most(spec)
+        together = most > 0 and config.DESCRIPTOR.name in NUMERIC and not is_text_valued(config)
+        if together and len(default) == 1:
+            # One number stands for all, as where numbers are no ids.
+            default = np.repeat(default, most)
+        elif together and len(default) not in (0, most):
+            raise UserError(f"{where}: {len(default)} numbers, value_dim says {most}")
         name = config.embedding_name or f"{spec.name}_emb"
         half = config.data_type == "FP16"
         limits = read_limits(config.embedding_constraints)
@@ -173,14 +190,20 @@ class _Builder:
             **common,
             table=Table(name, buckets, config.embedding_dim, config.init_fn, config.trainable, half, limits),
             pooling=config.pooling,
-            bucketizer=bucketizer,
+            bucketizer=_normalized(bucketizer, normalizer) if _is_of_numbers(config) else bucketizer,
             default=default[:most] if most else default,
             default_text="" if self.is_none else text,
             most=most,
-            exact=config.DESCRIPTOR.name == "RawFeature" and most > 0,
-            normalizer=None if self.is_encoded else build_normalizer(getattr(config, "normalizer", "")),
+            exact=together and (config.DESCRIPTOR.name == "RawFeature" or not self.is_encoded),
+            normalizer=normalizer,
             weighted=getattr(config, "weighted", False),
         )
+
+    def _default_text(self, spec: _Spec) -> str:
+        """What stands for a missing value; a sequence is never without any, but for FG_NONE."""
+        if self.is_none:
+            return spec.config.fg_encoded_default_value
+        return getattr(spec.config, "default_value", "") or ("0" if spec.shape is not None else "")
 
     @staticmethod
     def _most(spec: _Spec) -> int:
@@ -197,15 +220,12 @@ class _Builder:
             size = tokenizer_of(config, self.files)[1]
             return size, by_number(size), None
         has = {field.name for field, _ in config.ListFields()}
-        normalizer = None if self.is_encoded else build_normalizer(getattr(config, "normalizer", ""))
         if "boundaries" in has:
-            return (
-                len(config.boundaries) + 1,
-                _normalized(by_boundaries(config.boundaries), normalizer),
-                None,
-            )
+            return len(config.boundaries) + 1, by_boundaries(config.boundaries), None
         if "num_buckets" in has:
-            return config.num_buckets, _normalized(by_number(config.num_buckets), normalizer), None
+            # What is combined need not be whole: a mean of 1 and 2 is in bucket 1.
+            by = by_integer_part if config.DESCRIPTOR.name == "CombineFeature" else by_number
+            return config.num_buckets, by(config.num_buckets), None
         if "hash_bucket_size" in has:
             return config.hash_bucket_size, by_hash(config.hash_bucket_size), None
         return self._vocabulary(config)
@@ -227,7 +247,7 @@ class _Builder:
 
     def _raw_feature(self, spec: _Spec, separator: str, common: dict[str, Any]) -> RawFeature:
         config = spec.config
-        text = config.fg_encoded_default_value if self.is_none else getattr(config, "default_value", "")
+        text = self._default_text(spec)
         width = getattr(config, "value_dim", 1) or 1
         check_fits(f'feature "{spec.name}", value_dim: a row of {width} numbers', width)
         where = f'feature "{spec.name}", default_value'
@@ -237,14 +257,10 @@ class _Builder:
         if not np.isfinite(default).all():
             raise UserError(f'{where}: "{text}" is not finite; give another number, or "" for zeros')
         normalizer = None if self.is_encoded else build_normalizer(getattr(config, "normalizer", ""))
-        if normalizer is not None:
-            default = normalized(normalizer, default.astype(np.float64))
-            # The default of the default is 0, of which log(x) makes -inf: then there is none.
-            default = np.where(np.isfinite(default), default, 0).astype(np.float32)
         return RawFeature(
             **common,
             value_dim=width,
-            # One number stands for all; none is a zero vector.
+            # Behind the normalizer. One number stands for all; none is a zero vector.
             default=np.resize(default, width) if len(default) else np.zeros(width, np.float32),
             normalizer=normalizer,
             embedding=_dense_embedding(config),
@@ -254,6 +270,10 @@ class _Builder:
 def read_limits(config: ParameterConstraints) -> Limits:
     """What a validated configuration holds the planner of embedding tables to."""
     return Limits(tuple(config.sharding_types), tuple(config.compute_kernels))
+
+
+def _is_of_numbers(config: Any) -> bool:
+    return bool(given(config, ("boundaries", "num_buckets")))
 
 
 def _normalized(bucketizer: Bucketizer, normalizer: Normalizer | None) -> Bucketizer:

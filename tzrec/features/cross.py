@@ -23,7 +23,8 @@ class Combo:
     separator: str
 
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
-        parts = [rows_of(column, self.separator, where) for column in inputs]
+        parts = [_worded(rows_of(column, self.separator, where)) for column in inputs]
+        lost = [part.lost for part in parts if part.lost is not None]
         lengths = np.prod([part.lengths for part in parts], axis=0, dtype=np.int64)
         row = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -35,7 +36,14 @@ class Combo:
             chosen.append(texts.take(pa.array(start + place % np.maximum(many, 1))))
             place = place // np.maximum(many, 1)
         joined = pc.binary_join_element_wise(*reversed(chosen), "_")
-        return Rows(joined, lengths.astype(np.int32))
+        return Rows(joined, lengths.astype(np.int32), lost=pa.concat_arrays(lost) if lost else None)
+
+
+def _worded(rows: Rows) -> Rows:
+    """The values without floats that are not finite: "nan" is no word."""
+    if not pa.types.is_floating(rows.flat.type):
+        return rows
+    return rows.leave_out(~np.isfinite(rows.flat.to_numpy(zero_copy_only=False)))
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ class IdFeature(_Feature):
         default: int64 [F], the ids of a row, or an element, that has none.
         default_text: the same as text, for features that read this one.
         most: keep the first so many values; 0 keeps all.
-        exact: another count of values than `most` is an error instead.
+        exact: they are numbers that belong together: another count than `most` is an error, and a row
+            that lacks one of them lacks all.
         weighted: its values have weights.
         normalizer: that the bucketizer begins with, for features that read this one.
     """
@@ -136,7 +137,7 @@ class IdFeature(_Feature):
             return self._ids(values.rows)
         with placed(values.sequence):
             ids = self._ids(values.rows)
-        return SparseSequence(ids.values, ids.lengths, values.sequence, ids.weights)
+        return SparseSequence(ids.values, ids.lengths, values.sequence, ids.weights, values.given)
 
     def _ids(self, rows: Rows) -> Sparse:
         if self.exact:
@@ -147,6 +148,8 @@ class IdFeature(_Feature):
         if len(ids) and ids.min() < 0:
             missing = ids < 0
             self.outside.add(rows.flat.filter(pa.array(missing)))
+            if self.exact:
+                missing = np.isin(rows.owners, rows.owners[missing])
             lengths = lengths - np.bincount(rows.owners[missing], minlength=len(lengths)).astype(np.int32)
             ids = ids[~missing]
             weights = None if weights is None else weights[~missing]
@@ -162,16 +165,23 @@ class IdFeature(_Feature):
 
     def output(self, values: Values) -> pa.Array:
         """Values that were read as a column for other features: the default stands in for missing ones."""
-        if self.default_text:
-            default = rows_of(pa.array([self.default_text]), self.separator, self.where).flat
-            flat = text_of(values.rows.flat).cast(pa.string())
-            values = Values(_filled(Rows(flat, values.rows.lengths), default), values.sequence)
+        rows = values.rows
         if self.normalizer:
-            rows = values.rows
             with placed(rows.lengths):
-                flat = pa.array(self.normalizer(numbers(rows.flat, pa.float64(), self.where)))
-            values = Values(Rows(flat, rows.lengths), values.sequence)
-        return as_column(values)
+                normal = self.normalizer(numbers(rows.flat, pa.float64(), self.where))
+            rows = Rows(pa.array(normal), rows.lengths).keep(np.isfinite(normal))
+        if self.default_text:
+            # The default stands behind the normalizer.
+            default = rows_of(pa.array([self.default_text]), self.separator, self.where).flat
+            if self.exact and len(default) == 1:
+                default = pa.concat_arrays([default] * self.most)
+            flat = rows.flat
+            if self.normalizer:
+                default = pa.array(numbers(default, pa.float64(), self.where))
+            else:
+                flat = text_of(flat).cast(pa.string())
+            rows = _filled(Rows(flat, rows.lengths), default)
+        return as_column(Values(rows, values.sequence))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +223,7 @@ class RawFeature(_Feature):
         if values.sequence is None:
             return Dense(self._numbers(values.rows))
         with placed(values.sequence):
-            return DenseSequence(self._numbers(values.rows), values.sequence)
+            return DenseSequence(self._numbers(values.rows), values.sequence, values.given)
 
     def _numbers(self, rows: Rows) -> np.ndarray:
         kind = pa.float64() if self.normalizer else pa.float32()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzrec.features.combine import combine
-from tzrec.features.values import BadValueError, Rows, numbers, placed, rows_of, text_of
+from tzrec.features.values import BadValueError, Rows, count_kept, numbers, placed, rows_of, text_of
 from tzrec.runtime.errors import UserError
 
 
@@ -34,6 +34,14 @@ class Entries:
     def owners(self) -> np.ndarray:
         """int64 [E], the row of each entry."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def keyed(self) -> "Entries":
+        """Those with a key: ":2" has none."""
+        kept = pc.not_equal(self.keys, "")
+        if pc.all(kept).as_py() is not False:
+            return self
+        lengths = count_kept(kept.to_numpy(zero_copy_only=False), self.lengths)
+        return Entries(self.keys.filter(kept), self.values.filter(kept), lengths)
 
 
 def entries_of(column: pa.Array, separator: str, delimiter: str, where: str) -> Entries:

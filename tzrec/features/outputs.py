@@ -41,20 +41,24 @@ class SparseSequence:
         key_lengths: int32 [E], ids of each element; they sum to V.
         lengths: int32 [N], elements a row; they sum to E.
         weights: float32 [V]; None when all are 1.
+        given: int32 [N], elements a row as the column has them: before they were cut, 0 where the
+            default stands for the sequence; None where they are `lengths`.
     """
 
     values: np.ndarray
     key_lengths: np.ndarray
     lengths: np.ndarray
     weights: np.ndarray | None = None
+    given: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class DenseSequence:
-    """Numbers of a sequence: values float32 [E, D], lengths int32 [N] that sum to E."""
+    """Numbers of a sequence: values float32 [E, D], lengths int32 [N] that sum to E; `given` as above."""
 
     values: np.ndarray
     lengths: np.ndarray
+    given: np.ndarray | None = None
 
 
 Computed = Sparse | Dense | SparseSequence | DenseSequence

@@ -25,7 +25,7 @@ class KvDot:
     delimiter: str = ":"
 
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
-        sides = [entries_of(column, self.separator, self.delimiter, where) for column in inputs]
+        sides = [entries_of(column, self.separator, self.delimiter, where).keyed() for column in inputs]
         values = []
         for side in sides:
             with placed(side.lengths):

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzrec.features.values import BadValueError, Rows, first_of_each, is_list, is_text, placed
+from tzrec.features.values import BadValueError, Rows, fill_empty, first_of_each, is_list, is_text, placed
 from tzrec.runtime.errors import UserError
 
 # Before the name of a feature whose output is read like a column.
@@ -44,10 +44,20 @@ class SequenceShape:
     Attributes:
         most: keep the first so many elements; 0 keeps all.
         delimiter: between the elements of a sequence in one text.
+        filled: an empty sequence has one element, which is missing, so that the default stands there.
     """
 
     most: int
     delimiter: str
+    filled: bool = True
+
+    def counted(self, given: np.ndarray) -> np.ndarray:
+        """Elements of sequences that have so many in their column, before they are cut."""
+        return np.maximum(given, 1).astype(np.int32) if self.filled else given
+
+    def cut(self, counts: np.ndarray) -> np.ndarray:
+        """The elements that are kept of so many."""
+        return np.minimum(counts, self.most).astype(np.int32) if self.most else counts
 
 
 @dataclass(frozen=True)
@@ -57,16 +67,18 @@ class Values:
     Attributes:
         rows: the values, of N rows, or of E elements in a sequence.
         sequence: int32 [N], elements a row, summing to E; None where it is no sequence.
+        given: int32 [N], elements a row as the column has them; see `SparseSequence`.
     """
 
     rows: Rows
     sequence: np.ndarray | None = None
+    given: np.ndarray | None = None
 
     def without(self, hidden: np.ndarray) -> "Values":
         """The same without the values of hidden rows, bool [N]; elements of sequences stay, empty."""
         if self.sequence is not None:
             hidden = np.repeat(hidden, self.sequence)
-        return Values(self.rows.keep(~hidden[self.rows.owners]), self.sequence)
+        return Values(self.rows.keep(~hidden[self.rows.owners]), self.sequence, self.given)
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,10 @@ class Source:
             for one in self.inputs
             if one.sequence
         }
-        lengths = self._agreed({name: lengths for name, (_, lengths) in elements.items()}, where)
+        counts = {name: self.shape.counted(given) for name, (_, given) in elements.items()}
+        lengths = self.shape.cut(self._agreed(counts, where))
+        # Inputs agree but for empty ones that the default makes one element: the longest was given most.
+        given = np.max([given for _, given in elements.values()], axis=0)
         owners = pa.array(np.repeat(np.arange(len(lengths)), lengths))
         arrays = []
         for one in self.inputs:
@@ -116,7 +131,7 @@ class Source:
             else:
                 arrays.append(self._array(one, columns, len(owners)))
         with placed(lengths):
-            return Values(self.operator(arrays, where), lengths)
+            return Values(self.operator(arrays, where), lengths, given)
 
     @staticmethod
     def _array(one: Input, columns: Mapping[str, pa.Array], rows: int) -> pa.Array:
@@ -139,20 +154,36 @@ class Source:
 
 
 def _spread(values: Rows, shape: SequenceShape) -> Values:
-    flat, lengths = values.flat, values.lengths
+    flat, given = values.flat, values.lengths
     if shape.most:
-        places, lengths = first_of_each(np.arange(len(flat)), lengths, shape.most)
+        places, _ = first_of_each(np.arange(len(flat)), given, shape.most)
         flat = flat.take(pa.array(places))
-    return Values(Rows(flat, np.ones(len(flat), np.int32)), lengths)
+    lengths = shape.cut(shape.counted(given))
+    # An element has one value, but for that of a row without any, which is missing.
+    held = np.ones(lengths.sum(), np.int32)
+    held[np.repeat(given == 0, lengths)] = 0
+    return Values(Rows(flat, held), lengths, given)
 
 
 def elements_of(column: pa.Array, shape: SequenceShape, where: str) -> tuple[pa.Array, np.ndarray]:
-    """The elements of the sequences of a column, and how many each row has, int32 [N].
+    """The elements that are kept of the sequences of a column, and how many each row was given, int32 [N].
 
     A text is split at the delimiter, a list gives its items, which may be lists; a number is a
-    sequence of one. A null, an empty text and an empty list have no element; a null or an empty
-    text between others is an element that is missing, so that sequences keep their places.
+    sequence of one. A null, an empty text and an empty list have no element, or with `filled` one
+    that is missing; a null or an empty text between others is an element that is missing, so that
+    sequences keep their places.
     """
+    elements, given = _given_elements(column, shape, where)
+    if shape.most and len(elements) and given.max() > shape.most:
+        places, _ = first_of_each(np.arange(len(elements)), given, shape.most)
+        elements = elements.take(pa.array(places))
+    if shape.filled and len(given) and given.min() == 0:
+        places, _ = fill_empty(np.arange(len(elements)), shape.cut(given), np.array([-1]))
+        elements = elements.take(pa.array(places, mask=places < 0))
+    return elements, given
+
+
+def _given_elements(column: pa.Array, shape: SequenceShape, where: str) -> tuple[pa.Array, np.ndarray]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -170,11 +201,7 @@ def elements_of(column: pa.Array, shape: SequenceShape, where: str) -> tuple[pa.
         present = column.is_valid().to_numpy(zero_copy_only=False)
         return column.drop_null(), present.astype(np.int32)
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int32)
-    elements = column.flatten()
-    if shape.most and len(elements) and lengths.max() > shape.most:
-        places, lengths = first_of_each(np.arange(len(elements)), lengths, shape.most)
-        elements = elements.take(pa.array(places))
-    return elements, lengths
+    return column.flatten(), lengths
 
 
 def as_column(values: Values) -> pa.Array:

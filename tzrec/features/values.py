@@ -8,6 +8,9 @@ import pyarrow.compute as pc
 
 from tzrec.runtime.errors import UserError
 
+# Text that may be a number beyond int64.
+_BEYOND = r"(?i)^\s*[+-]?([0-9]{19,}|nan|inf|infinity)\s*$"
+
 
 class BadValueError(UserError):
     """A value that a feature cannot take.
@@ -231,6 +234,9 @@ def fill_empty(flat: np.ndarray, lengths: np.ndarray, filling: np.ndarray) -> tu
 def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
     """The values as int64, float32 or float64; a number beyond float32 is infinite there.
 
+    As int64 a number that int64 does not hold, one that is not finite too, is negative: it lies
+    outside every bucket. `beyond_int64` tells which they are.
+
     Args:
         flat: numbers, or text that spells numbers, in decimal notation.
         kind: pa.int64(), pa.float32() or pa.float64().
@@ -245,27 +251,69 @@ def numbers(flat: pa.Array, kind: pa.DataType, where: str) -> np.ndarray:
         flat = pc.utf8_trim_whitespace(flat)
     elif pa.types.is_integer(kind) and pa.types.is_floating(flat.type):
         whole = flat.to_numpy(zero_copy_only=False)
-        if not np.array_equal(np.trunc(whole), whole):
-            place = int(np.flatnonzero(np.trunc(whole) != whole)[0])
+        fraction = (np.trunc(whole) != whole) & ~np.isnan(whole)
+        if fraction.any():
+            place = int(np.flatnonzero(fraction)[0])
             raise BadValueError(f"{where}: {whole[place]} is no integer; give ids as integers", place)
-        # A float beyond the integers has no id of its own: it counts as outside every bucket.
-        return np.where(np.abs(whole) < 2.0**62, whole, -1).astype(np.int64)
+        return np.where(beyond_int64(flat), -1, whole).astype(np.int64)
     elif not pa.types.is_integer(flat.type) and not pa.types.is_floating(flat.type):
         raise BadValueError(f"{where}: {flat.type} is no number; give numbers or text", 0)
     if flat.type == kind:
         return flat.to_numpy(zero_copy_only=False)
+    if not is_text(flat.type):
+        return _of_numbers(flat, kind)
     try:
-        if is_text(flat.type) and kind == pa.float32():
-            return as_float32(flat.cast(pa.float64()).to_numpy(zero_copy_only=False))
-        read = flat.cast(kind, safe=False).to_numpy(zero_copy_only=False)
-        if is_text(flat.type) and pa.types.is_integer(kind) and _has_hexadecimals(flat):
-            raise pa.ArrowInvalid("hexadecimal")
-        return read
+        return _of_text(flat, kind)
     except pa.ArrowInvalid:
-        texts = flat.to_pylist()
-        place = next(i for i, text in enumerate(texts) if not _is_number(text, kind))
+        pass
+    # Arrow takes no plus sign, and no integer beyond its type.
+    read = pc.replace_substring_regex(flat, r"^\+([0-9.])", r"\1")
+    if pa.types.is_integer(kind):
+        beyond = pa.array(beyond_int64(read))
+        read = pc.if_else(beyond, pa.scalar("-1", read.type), read)
+    try:
+        return _of_text(read, kind)
+    except pa.ArrowInvalid:
+        place = next(i for i, text in enumerate(read.to_pylist()) if not _is_number(text, kind))
         name = "an integer" if pa.types.is_integer(kind) else "a number"
-        raise BadValueError(f'{where}: "{texts[place]}" is not {name}', place) from None
+        raise BadValueError(f'{where}: "{flat[place].as_py()}" is not {name}', place) from None
+
+
+def _of_numbers(flat: pa.Array, kind: pa.DataType) -> np.ndarray:
+    if kind == pa.float32() and pa.types.is_integer(flat.type):
+        # Rounded as the text of the integer would be.
+        return as_float32(flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    return flat.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+
+
+def _of_text(texts: pa.Array, kind: pa.DataType) -> np.ndarray:
+    if kind == pa.float32():
+        return as_float32(texts.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    read = texts.cast(kind).to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(kind) and _has_hexadecimals(texts):
+        raise pa.ArrowInvalid("hexadecimal")
+    return read
+
+
+def beyond_int64(flat: pa.Array) -> np.ndarray:
+    """bool [V], which values are numbers that int64 does not hold: too large, infinite, NaN.
+
+    Args:
+        flat: numbers, or text; a text that is no number is none that is beyond.
+    """
+    if pa.types.is_floating(flat.type):
+        return ~(np.abs(flat.to_numpy(zero_copy_only=False)) < 2.0**62)
+    if pa.types.is_uint64(flat.type):
+        return flat.to_numpy(zero_copy_only=False) >= 2**63
+    beyond = np.zeros(len(flat), bool)
+    if is_text(flat.type):
+        long = pc.match_substring_regex(flat, _BEYOND).to_numpy(zero_copy_only=False)
+        for place in np.flatnonzero(long).tolist():
+            digits = flat[place].as_py().strip().lstrip("+-").lstrip("0")
+            least = flat[place].as_py().strip().startswith("-")
+            # int() refuses thousands of digits.
+            beyond[place] = len(digits) > 19 or not digits.isdigit() or int(digits) >= 2**63 + least
+    return beyond
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tzrec.retrieval.baselines import count_items
 from tzrec.retrieval.breakdown import Breakdown, by_popularity, by_size, place_misses
+from tzrec.retrieval.collapse import LOOKED_AT, collapse
 from tzrec.retrieval.hit_rate import Tally
 from tzrec.retrieval.measures import Coverage, Measure, Mrr, Ndcg, Popular, Random, Scored
 from tzrec.retrieval.page import Line, Report
@@ -21,6 +22,8 @@ from tzrec.runtime.progress import bar
 from tzrec.runtime.world import World
 
 METRICS = ("ndcg", "mrr", "coverage", "popular", "random")
+# From this share of rows on it is said that many of the items given score alike.
+TIED = 0.1
 # As a person reads them.
 TITLES = {
     "ndcg": "NDCG",
@@ -39,16 +42,18 @@ class Result:
         ks: the K asked for, ascending.
         tally: of the hit rate.
         measures: those asked for.
+        warning: one line where the user vectors have collapsed, else "".
     """
 
     ks: list[int]
     tally: Tally
     measures: list[Measure]
+    warning: str = ""
 
     def lines(self) -> list[str]:
         """What the command says at the end."""
         total = self.tally
-        lines = []
+        lines = [self.warning] if self.warning else []
         if total.absent:
             lines.append(
                 f"{total.absent:,} of {total.items:,} ground-truth items are not in the pool: never a hit"
@@ -57,6 +62,12 @@ class Result:
             lines.append(
                 f"{total.excluded:,} of {total.items:,} ground-truth items are excluded for their row: "
                 "never a hit"
+            )
+        if total.tied and total.tied >= TIED * total.rows:
+            lines.append(
+                f"warning: in {total.tied:,} of {total.rows:,} rows half or more of the {len(total.by_rank)} "
+                "items that were given score alike: which of them come is drawn at random, by a fixed seed, "
+                "and says nothing of the model"
             )
         for k in self.ks:
             lines.append(
@@ -96,6 +107,8 @@ class Evaluation:
         self.measures: list[Measure] = []
         self.breakdown: Breakdown | None = None
         self.seen: np.ndarray | None = None
+        # The first user vectors of this rank.
+        self.looked_at: list[np.ndarray] = []
 
     def prepare(self, metrics: list[str], popularity: str | None, field: str, breakdown: bool) -> None:
         """What is to be measured beside the hit rate. Collective.
@@ -121,7 +134,7 @@ class Evaluation:
             "ndcg": lambda: Ndcg(self.ks),
             "mrr": lambda: Mrr(most),
             "coverage": lambda: Coverage(self.ks, size),
-            "popular": lambda: Popular(seen, most),
+            "popular": lambda: Popular(seen, most, self.pool.table_rows),
             "random": lambda: Random(size),
         }
         self.measures = [make[name]() for name in metrics]
@@ -144,7 +157,9 @@ class Evaluation:
                     pairs = [(mine, others)] if name == "breakdown" else zip(mine, others, strict=True)
                     for one, other in pairs:
                         one.add(other)
-        return Result(self.ks, sum(tallies, Tally.nothing(self.how.top_k)), self.measures)
+        looked_at = [vectors for part in gather(world, self.looked_at) for vectors in part]
+        warning = collapse(np.concatenate(looked_at), "user vectors", repeats=True) if looked_at else ""
+        return Result(self.ks, sum(tallies, Tally.nothing(self.how.top_k)), self.measures, warning)
 
     def _own_rows(self, start: int, stop: int, output: StagedFolder | None) -> Tally:
         watched = bool(self.measures or self.breakdown is not None or output)
@@ -162,9 +177,13 @@ class Evaluation:
                 if write is not None:
                     write(scored)
 
-            return score(
-                self.users, start, stop, self.pool, self.how, see if watched else None, progress.update
-            )
+            def look(vectors: np.ndarray) -> None:
+                room = LOOKED_AT // self.world.size - sum(map(len, self.looked_at))
+                if room > 0:
+                    self.looked_at.append(vectors[:room].copy())
+
+            watch = see if watched else None
+            return score(self.users, start, stop, self.pool, self.how, watch, progress.update, look)
 
     @contextmanager
     def _writer(self, output: StagedFolder) -> Iterator[Callable[[Scored], object]]:

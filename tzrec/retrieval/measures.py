@@ -162,15 +162,18 @@ class Popular:
     """Hit rate when every row is given the K items that were seen most often, but for its excluded ones.
 
     Args:
-        seen: int64 [N], how often each item of the pool was seen; of equal ones the first goes first.
+        seen: int64 [N], how often each item of the pool was seen.
         k: the greatest K.
+        table_rows: int64 [N], the row of each item: of items seen equally often the first goes first;
+            rows in order when None.
     """
 
     name = "popular"
 
-    def __init__(self, seen: np.ndarray, k: int) -> None:
+    def __init__(self, seen: np.ndarray, k: int, table_rows: np.ndarray | None = None) -> None:
+        rows = np.arange(len(seen)) if table_rows is None else table_rows
         self.place = np.empty(len(seen), np.int64)
-        self.place[np.argsort(-seen, kind="stable")] = np.arange(len(seen))
+        self.place[np.lexsort((rows, -seen))] = np.arange(len(seen))
         self.by_rank, self.items = np.zeros(k, np.int64), 0
 
     def see(self, scored: Scored) -> None:

@@ -1,7 +1,8 @@
 """The item pool on disk: written once a host, mapped by all its processes, searched shard by shard.
 
 The files are raw so that a process holds of them what it is looking at: a pool may be larger than
-memory. They lie in the temporary folder and go when all processes have mapped them.
+memory. They lie in the temporary folder and go when all processes have mapped them. Its order is drawn
+at random by a fixed seed, so that of equal scores none is nearer for its place in the table.
 """
 
 import json
@@ -15,11 +16,13 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
+from tzrec.retrieval.collapse import collapse
 from tzrec.retrieval.exact import merge_ranked, nearest, rank, rescore
 from tzrec.retrieval.hit_rate import Excluded
 from tzrec.retrieval.index import Plan, building, empty, load, save
 from tzrec.retrieval.items import BLOCK_ROWS, ItemTable, refuse_duplicates
 from tzrec.retrieval.probing import Probes
+from tzrec.retrieval.shuffle import Shuffler, drawn_order, drawn_places
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.storage import refusal
 
@@ -70,7 +73,7 @@ class Pool:
     """The items, ready to be searched.
 
     Attributes:
-        ids: large_string [N]; entry i is the id of vector i.
+        ids: large_string [N]; entry i is the id of vector i; in the order of `drawn_order`.
         vectors: float32 [N, D], mapped.
         metric: faiss's number.
         longest: the greatest length of a vector.
@@ -78,6 +81,7 @@ class Pool:
         probes: the lists of a query; None when every item may be given.
         lists: int32 [N], the list of each item, mapped; None without probes or with `ivf`.
         ivf: faiss index; None when every item is looked at.
+        warning: one line where the vectors have collapsed, else "".
     """
 
     ids: pa.Array
@@ -88,9 +92,15 @@ class Pool:
     probes: Probes | None = None
     lists: np.ndarray | None = None
     ivf: Any = None
+    warning: str = ""
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @property
+    def table_rows(self) -> np.ndarray:
+        """int64 [N], the row of the table that each item stands in."""
+        return drawn_order(len(self))
 
     @property
     def dim(self) -> int:
@@ -125,8 +135,8 @@ class Pool:
 
         Returns:
             Scores float32 [Q, k], nearest first (inner products, or squared distances), of equal
-            ones the item that stands first, and positions int64 [Q, k]; -1 and NaN where there
-            are fewer than k.
+            ones the item that stands first in the pool, and positions int64 [Q, k]; -1 and NaN
+            where there are fewer than k.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         scores = np.full((len(queries), k), np.nan, np.float32)
@@ -211,7 +221,8 @@ def write_pool(
     dim = sample.shape[1]
     by_lists = not how.exhaustive(len(items), dim)
     ids: list[pa.Array] = []
-    longest = 0.0
+    lists: list[np.ndarray] = []
+    longest, warning = 0.0, ""
     with building(threads):
         index = None
         if plan.nlist:
@@ -223,20 +234,30 @@ def write_pool(
                 # Through a file of Python, which names the errno of a refused write; numpy does not.
                 with open(folder / "centres", "wb") as file:
                     file.write(centres.data)
-            with open(folder / "vectors", "wb") as vectors, open(folder / "lists", "wb") as lists:
+            shuffler = Shuffler(folder, drawn_places(len(items)), dim)
+            with open(folder / "vectors", "wb") as vectors:
                 for block_ids, block in items.blocks(dim, BLOCK_ROWS):
                     ids.append(block_ids)
                     longest = max(longest, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
                     block = np.ascontiguousarray(block)
+                    shuffler.add(block)
+                    if index is not None and not by_lists:
+                        lists.append(index.quantizer.assign(block, 1).astype(np.int32))
+                    see(len(block))
+                together = pa.concat_arrays(ids)
+                refuse_duplicates(together, items.place(items.id_field, 0))
+                for number, block in enumerate(shuffler.blocks()):
+                    if not number:
+                        warning = collapse(block, "item vectors")
                     vectors.write(block.data)
                     if index is not None and by_lists:
-                        index.add(block)
-                    elif index is not None:
-                        lists.write(index.quantizer.assign(block, 1).astype(np.int32))
-                    see(len(block))
-            together = pa.concat_arrays(ids)
-            refuse_duplicates(together, items.place(items.id_field, 0))
-            table = pa.table({"id": together})
+                        for start in range(0, len(block), BLOCK_ROWS):
+                            index.add(block[start : start + BLOCK_ROWS])
+            order = drawn_order(len(items))
+            if lists:
+                with open(folder / "lists", "wb") as file:
+                    file.write(np.concatenate(lists)[order].data)
+            table = pa.table({"id": together.take(pa.array(order))})
             with pa.ipc.new_file(str(folder / "ids"), table.schema) as writer:
                 writer.write_table(table)
             if by_lists:
@@ -248,14 +269,16 @@ def write_pool(
                 "metric": plan.metric,
                 "nprobe": plan.nprobe,
                 "shard_items": how.shard(dim),
+                "warning": warning,
             }
             (folder / "pool.json").write_text(json.dumps(facts), encoding="utf-8")
         except OSError as error:
             if refusal(error) is None:
                 raise
+            room = (4 * dim + 16) * len(items)
             raise UserError(
-                f"{folder}: {os.strerror(refusal(error) or 0)}; the item vectors need "
-                f"{4 * dim * len(items):,} bytes there, set TMPDIR to a folder that has the room"
+                f"{folder}: {os.strerror(refusal(error) or 0)}; the item vectors need {room:,} bytes "
+                "there, set TMPDIR to a folder that has the room"
             ) from None
 
 
@@ -271,6 +294,7 @@ def open_pool(folder: Path) -> Pool:
         metric,
         facts["longest"],
         facts["shard_items"],
+        warning=facts["warning"],
     )
     if facts["nprobe"]:
         pool.probes = Probes(

@@ -7,7 +7,16 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.parquet import ParquetTable
-from tzrec.retrieval.hit_rate import Excluded, Tally, Truth, encode_truth, find_ranks, merge, row_rates
+from tzrec.retrieval.hit_rate import (
+    Excluded,
+    Tally,
+    Truth,
+    encode_truth,
+    find_ranks,
+    half_tied,
+    merge,
+    row_rates,
+)
 from tzrec.retrieval.ids import read_id_lists
 from tzrec.retrieval.measures import Scored
 from tzrec.retrieval.pool import Pool
@@ -160,6 +169,20 @@ def _retrieve(
     return all_scores, all_positions
 
 
+def _whole_rows(share: float, on_rows: Callable[[int], object]) -> Callable[[float], object]:
+    """Tells fractions of queries as whole rows, `share` a query, for sums of fractions go past the end."""
+    queries, said = 0.0, 0
+
+    def done(more: float) -> None:
+        nonlocal queries, said
+        queries += more
+        rows = int(queries * share + 1e-6)
+        on_rows(rows - said)
+        said = rows
+
+    return done
+
+
 def score(
     users: UserTable,
     start: int,
@@ -167,7 +190,8 @@ def score(
     pool: Pool,
     how: Retrieval,
     on_scored: Callable[[Scored], object] | None = None,
-    on_rows: Callable[[float], object] = lambda rows: None,
+    on_rows: Callable[[int], object] = lambda rows: None,
+    on_vectors: Callable[[np.ndarray], object] = lambda vectors: None,
 ) -> Tally:
     """Hit rate of the rows [start, stop); tallies of disjoint ranges add up to that of their union.
 
@@ -178,6 +202,7 @@ def score(
         how: how to search.
         on_scored: is called with every batch.
         on_rows: is called with the number of rows done since the last call.
+        on_vectors: is called with the vectors that are searched for, float32 [V, D].
 
     Raises:
         UserError: a vector or a ground truth that cannot be read.
@@ -193,14 +218,12 @@ def score(
         if not how.every_row:
             kept = (truth.sizes > 0)[interests.rows]
             interests = Interests(*(x[kept] for x in interests))
-        share = len(chunk) / max(1, len(interests.rows))
-
-        def done(queries: float, share: float = share) -> None:
-            on_rows(queries * share)
-
+        on_vectors(interests.vectors)
+        done = _whole_rows(len(chunk) / max(1, len(interests.rows)), on_rows)
         scores, found = _retrieve(pool, interests, len(chunk), how, excluded, done)
         ranks = find_ranks(found, truth)
         total += Tally.of(ranks, truth, how.top_k, excluded)
+        total.tied += int(np.count_nonzero(half_tied(scores) & (truth.sizes > 0)))
         if on_scored is not None:
             if found.shape[1] == 1:
                 scores, positions = scores[:, 0], found[:, 0]

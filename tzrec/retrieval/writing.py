@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tzrec.retrieval.collapse import LOOKED_AT, collapse
 from tzrec.retrieval.graph import build_graph, choose_links
-from tzrec.retrieval.index import Plan, build, load, save
+from tzrec.retrieval.index import Plan, build, load, sample_rows, save
 from tzrec.retrieval.items import BLOCK_ROWS, ItemTable, refuse_duplicates
 from tzrec.retrieval.witness import QUERIES, Latency, Witness, ask, latency
 from tzrec.runtime.output import StagedFiles
@@ -29,6 +30,7 @@ class Written:
         queries: how many queries that was measured with.
         latency: of one query.
         remark: a line for the user, or "".
+        warning: one where the vectors have collapsed, or "".
     """
 
     items: int
@@ -38,6 +40,7 @@ class Written:
     queries: int
     latency: Latency
     remark: str
+    warning: str
 
 
 def create(
@@ -64,6 +67,7 @@ def create(
     """
     sample = items.sample(max(plan.sample, QUERIES, BLOCK_ROWS))
     dim = sample.shape[1]
+    warning = collapse(sample[sample_rows(len(sample), LOOKED_AT)], "item vectors")
     witness = Witness(ask(sample, plan.metric), plan.metric)
     ids: list[pa.Array] = []
 
@@ -99,6 +103,7 @@ def create(
         len(witness.queries),
         latency(written, witness.queries),
         remark,
+        warning,
     )
     del written
     folder.finish()

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from tzrec.config import to_text
-from tzrec.datasets.batch import check_aligned, serving_tensors
+from tzrec.datasets.batch import serving_tensors
 from tzrec.features.build import build_features
 from tzrec.features.feature import Feature, in_order
+from tzrec.features.graph import in_step
 from tzrec.features.outputs import Computed
 from tzrec.protos.pipeline_pb2 import EasyRecConfig
 from tzrec.runtime.errors import UserError
@@ -163,7 +164,7 @@ class Bundle:
         Raises:
             BadValueError: sequences that are read together and differ in length.
         """
-        check_aligned(self.aligned, computed)
+        computed = in_step(self.aligned, computed)
         found = self.model(serving_tensors(computed), self.device)
         return {name: found[name].float().cpu() for name in self.outputs}
 

@@ -110,8 +110,9 @@ def main(argv: Sequence[str]) -> None:
         say(world, plan.remark)
         with bar(world, len(items), "items", "index") as progress:
             made = create(items, plan, folder, args.batch_size, progress.update)
-    if made.remark:
-        say(world, made.remark)
+    for line in (made.remark, made.warning):
+        if line:
+            say(world, line)
     found = f"finds {made.recall:.1%} of the {NEAREST} exact nearest of {made.queries} queries"
     if made.recall < GOOD_RECALL:
         say(

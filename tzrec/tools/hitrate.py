@@ -132,6 +132,8 @@ def prepare_pool(world: World, args: Namespace) -> Pool:
 
     pool = once_a_host(world, write)
     say(world, how.remark(len(pool), pool.dim))
+    if pool.warning:
+        say(world, f"{pool.warning}; equal scores are told apart at random, by a fixed seed")
     return pool
 
 
