@@ -22,7 +22,8 @@ def replace_together(written: Path, final: Path) -> None:
     for name in names:
         if (final / name).exists():
             _keep(final / name, written / (name + OLD))
-    (written / TARGET).write_bytes(b"\0".join(map(os.fsencode, [final.absolute(), *names])))
+    words = [str(final.absolute()), *names]
+    (written / TARGET).write_bytes(b"\0".join(os.fsencode(word) for word in words))
     try:
         for name in names:
             os.replace(written / name, final / name)
