@@ -205,7 +205,7 @@ def test_a_kill_between_two_renames_is_put_back(tmp_path: Path) -> None:
     (left / ("faiss_index" + OLD)).write_text("old index")
     (left / ("id_mapping" + OLD)).write_text("old ids")
     (left / "id_mapping").write_text("new ids")
-    (left / TARGET).write_text(f"{final}\nfaiss_index\nid_mapping")
+    (left / TARGET).write_text(f"{final}\0faiss_index\0id_mapping")
     folder_at(tmp_path / "another")
     assert {path.name: path.read_text() for path in final.iterdir()} == {
         "faiss_index": "old index",
@@ -223,7 +223,7 @@ def test_what_is_left_cannot_choose_another_folder(tmp_path: Path) -> None:
     for words in ([str(victim), "a", "b"], [str(tmp_path / "shared"), "../home/a", "b"]):
         left.mkdir(exist_ok=True)
         (left / "b").touch()
-        (left / TARGET).write_text("\n".join(words))
+        (left / TARGET).write_text("\0".join(words))
         folder_at(tmp_path / "shared" / "out")
         assert not left.exists()
         assert (victim / "a").read_text() == "mine"

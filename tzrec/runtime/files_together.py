@@ -22,7 +22,8 @@ def replace_together(written: Path, final: Path) -> None:
     for name in names:
         if (final / name).exists():
             _keep(final / name, written / (name + OLD))
-    (written / TARGET).write_text("\n".join([str(final.absolute()), *names]))
+    words = [str(final.absolute()), *names]
+    (written / TARGET).write_bytes(b"\0".join(os.fsencode(word) for word in words))
     try:
         for name in names:
             os.replace(written / name, final / name)
@@ -39,8 +40,8 @@ def roll_back(written: Path) -> None:
         written: the folder of the new files.
     """
     try:
-        target, *names = (written / TARGET).read_text().split("\n")
-    except (OSError, ValueError):
+        target, *names = map(os.fsdecode, (written / TARGET).read_bytes().split(b"\0"))
+    except OSError:
         return
     # Only where a writer puts things: who can write beside an output must not choose another place.
     if written.parent not in (Path(target), Path(target).parent) or any("/" in name for name in names):
