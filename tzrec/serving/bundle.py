@@ -120,6 +120,8 @@ class Bundle:
             torch.jit.set_fusion_strategy([])
             model = torch.jit.load(str(folder / MODEL), map_location=device).eval()
         except Exception as error:  # Whatever torch's C++ code throws at damaged content.
+            if sealed and (isinstance(error, MemoryError) or "allocate memory" in str(error)):
+                raise  # The file is whole; the host is too small.
             raise damaged(folder / MODEL, error) from None
         features = {
             feature.name: feature
