@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tzrec.runtime.command import Parser, split_names
+from tzrec.runtime.command import Parser, explain, split_names
 from tzrec.runtime.errors import UserError, nearest
 from tzrec.runtime.progress import duration
 from tzrec.runtime.world import World
@@ -85,3 +85,20 @@ def test_the_first_to_report_speaks_although_the_launcher_ends_it(tmp_path: Path
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )
     assert (done.returncode, done.stderr) == (2, "\ntzrec.x: error: what was wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (MemoryError(), ""),
+        (MemoryError("Unable to allocate 16.0 GiB for an array"), " (could not allocate 16.0 GiB)"),
+        (
+            RuntimeError("can't allocate memory: you tried to allocate 515396075280 bytes. Error"),
+            " (could not allocate 515396075280 bytes)",
+        ),
+    ],
+)
+def test_memory_that_the_system_does_not_give_is_one_line(error: BaseException, asked: str) -> None:
+    text, status = explain(error)
+    assert text.startswith(f"out of memory{asked}; ask for less (rows, batch_size,")
+    assert status == 2
