@@ -107,3 +107,20 @@ def test_any_text_can_be_said_in_an_ascii_terminal() -> None:
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     )
     assert (done.returncode, done.stdout) == (0, "\\u7c7b\\u76ee \\udce9\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (MemoryError(), ""),
+        (MemoryError("Unable to allocate 16.0 GiB for an array"), " (could not allocate 16.0 GiB)"),
+        (
+            RuntimeError("can't allocate memory: you tried to allocate 515396075280 bytes. Error"),
+            " (could not allocate 515396075280 bytes)",
+        ),
+    ],
+)
+def test_memory_that_the_system_does_not_give_is_one_line(error: BaseException, asked: str) -> None:
+    text, status = explain(error)
+    assert text.startswith(f"out of memory{asked}; ask for less (rows, batch_size,")
+    assert status == 2
