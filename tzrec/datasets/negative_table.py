@@ -26,7 +26,7 @@ from tzrec.datasets.negative_text import BLOCK
 from tzrec.runtime.errors import UserError
 
 # Raised whenever the folder would be read otherwise or hold something else.
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
