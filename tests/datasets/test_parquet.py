@@ -68,6 +68,13 @@ def test_files_that_cannot_all_stay_open_are_opened_once_a_buffer(
     assert len(opened) <= 3 + 3 * 3
 
 
+def test_small_row_groups_come_in_large_batches(many_groups: Path) -> None:
+    table = ParquetTable(f"{many_groups}/*.parquet")
+    batches = list(table.batches(5, 590, 100))
+    assert [len(batch) for batch in batches] == [100] * 5 + [85]
+    assert [n for batch in batches for n in batch["n"].to_pylist()] == list(range(5, 590))
+
+
 def test_memory_is_bounded_by_the_batch_and_not_by_the_row_group(tmp_path: Path) -> None:
     texts = 200
     schema = pa.schema([("n", pa.int64()), ("t", pa.string())])
@@ -103,6 +110,7 @@ def test_memory_is_bounded_by_the_batch_and_not_by_the_row_group(tmp_path: Path)
 
 def test_large_rows_come_in_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_file, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr("tzrec.datasets.table.FEW_BYTES", 1000)
     table = pa.table({"n": range(1000), "a.b": [f"{n:0>100}" for n in range(1000)]})
     pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False)
     sizes = [len(batch) for batch in ParquetTable(str(tmp_path)).batches(0, 1000)]
@@ -140,7 +148,7 @@ def test_a_file_that_changes_while_it_is_read(
     if not keep:
         monkeypatch.setattr(parquet_file, "OPEN_FILES", 1)
     table = ParquetTable(f"{tmp_path}/*.parquet")
-    batches = table.batches(0, 800)
+    batches = table.batches(0, 800, 100)
     next(batches)
     CHANGES[change](tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: has changed since the run began: .*; leave the files"):

@@ -4,7 +4,6 @@ An entry lists the checksums of its files, which are compared once a start of a 
 is damaged in any way is built anew: what it was made from is there.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -88,8 +87,11 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         sums = checksums(staging, sorted(path.name for path in staging.iterdir()))
         (staging / CHECKSUMS).write_text(json.dumps(sums))
         _sync(staging)
-        with contextlib.suppress(FileExistsError):
-            os.rename(staging, folder)  # Where nothing can be locked, another one may have been first.
+        try:
+            os.rename(staging, folder)
+        except OSError:
+            if not folder.is_dir():  # Where nothing can be locked, another one may have been first.
+                raise
         _remember(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

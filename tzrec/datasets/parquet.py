@@ -9,10 +9,8 @@ import pyarrow as pa
 
 from tzrec.datasets.files import DataFile, changed, expand
 from tzrec.datasets.parquet_file import OpenFile, OpenFiles, group_sizes, rows_at_once
-from tzrec.datasets.table import RowGroup, Table
+from tzrec.datasets.table import FEW_ROWS, RowGroup, Table
 from tzrec.runtime.errors import UserError, missing_columns, one_line
-
-FEW_ROWS = 1000
 
 
 @contextmanager

@@ -12,6 +12,10 @@ import pyarrow as pa
 from tzrec.datasets.files import DataFile, Version, changed
 from tzrec.runtime.errors import UserError
 
+# A batch of fewer rows and bytes is put together with those beside it.
+FEW_ROWS = 1000
+FEW_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class RowGroup:
@@ -60,10 +64,17 @@ class Table(ABC):
         return chosen
 
     def batches(self, start: int, stop: int, batch_rows: int = 65536) -> Iterator[pa.RecordBatch]:
-        """The rows [start, stop) in order, in batches of at most `batch_rows` rows of any size."""
-        for group in self.row_groups:
-            if group.start < stop and group.start + group.rows > start:
-                yield from self.group_rows(group, start - group.start, stop - group.start, batch_rows)
+        """The rows [start, stop) in order, in batches of at most `batch_rows` rows of any size.
+
+        Very small row groups are put together: what is done for each batch would cost more than they hold.
+        """
+        parts = (
+            batch
+            for group in self.row_groups
+            if group.start < stop and group.start + group.rows > start
+            for batch in self.group_rows(group, start - group.start, stop - group.start, batch_rows)
+        )
+        return _joined(parts, batch_rows)
 
     @contextmanager
     def _unchanged(self, number: int) -> Iterator[None]:
@@ -95,6 +106,23 @@ class Table(ABC):
         """What to call a row of the table in an error: its file, and where it stands there."""
         group = next(one for one in self.row_groups if one.start <= row < one.start + one.rows)
         return self.where(group, row - group.start)
+
+
+def _joined(parts: Iterator[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for part in parts:
+        small = part.num_rows < FEW_ROWS and part.nbytes < FEW_BYTES
+        if held and (not small or rows + part.num_rows > batch_rows or size > FEW_BYTES):
+            yield pa.concat_batches(held) if len(held) > 1 else held[0]
+            held, rows, size = [], 0, 0
+        if small:
+            held.append(part)
+            rows, size = rows + part.num_rows, size + part.nbytes
+        else:
+            yield part
+    if held:
+        yield pa.concat_batches(held) if len(held) > 1 else held[0]
 
 
 def _same(file: DataFile, before: Version) -> None:
