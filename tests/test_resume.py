@@ -4,12 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.small import Small, command, losses, make_small
 from tzrec.config import prepare
+from tzrec.runtime.errors import UserError
 from tzrec.serving.split import load_model
-from tzrec.training.checkpoint import newest, path_of, read_facts
+from tzrec.training.checkpoint import find, newest, path_of, read_facts, write_facts
 
 NOISY = {
     "train_config.log_step_count_steps": 1,
@@ -103,8 +105,11 @@ def test_two_processes_go_on_as_one(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_cut_off_is_never_taken(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt-9.saving").mkdir()
-    (tmp_path / "model.ckpt-7").mkdir()
     assert newest(tmp_path) is None
+    # This one lost its files after it had its name: it is not passed over without a word.
+    (tmp_path / "model.ckpt-7").mkdir()
+    with pytest.raises(UserError, match=r"model\.ckpt-7/state\.json: is missing"):
+        find(tmp_path, None)
 
 
 def test_going_on_where_nothing_is_left_to_do(trained: Small, tmp_path: Path) -> None:
@@ -116,3 +121,23 @@ def test_going_on_where_nothing_is_left_to_do(trained: Small, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "done: 0 steps" in done.stdout
     assert path_of(small.model, 16).stat().st_mtime_ns == before
+
+
+def test_an_evaluation_that_was_killed_is_made_up_for(small: Small, tmp_path: Path) -> None:
+    """A checkpoint whose evaluation was cut off was never evaluated, and so never chosen as best."""
+    words = ("--pipeline_config_path", small.config, "--continue_train")
+    edits = {"train_config.num_steps": 8}
+    done = command("tzrec.train_eval", *words, "--edit_config_json", json.dumps(edits))
+    assert done.returncode == 0, done.stderr
+    folder = path_of(small.model, 8)
+    facts = read_facts(folder)
+    expected, facts.metrics = facts.metrics, {}
+    write_facts(folder, facts)
+    # Nothing is left to train: the run evaluates and ends.
+    done = command("tzrec.train_eval", *words, "--edit_config_json", json.dumps(edits))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("evaluation at step 8 | ") == 1
+    assert read_facts(folder).metrics == expected
+    # It has been evaluated: the next run has nothing to make up for.
+    done = command("tzrec.train_eval", *words, "--edit_config_json", json.dumps(edits))
+    assert "evaluation at" not in done.stdout

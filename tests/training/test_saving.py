@@ -14,6 +14,7 @@ from tzrec.runtime.processes import join_group, leave_group
 from tzrec.runtime.world import World
 from tzrec.training import saving
 from tzrec.training.checkpoint import Facts, Position, path_of, read_facts, steps_in
+from tzrec.training.checkpoints.checks import check_files
 from tzrec.training.checkpoints.reader import load
 from tzrec.training.saving import Saver
 
@@ -111,3 +112,26 @@ def test_a_hundred_kills(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("100 rounds")
+
+
+def test_a_save_that_never_ends_is_not_waited_for_without_end(
+    tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a run waited for a disk that does not answer, whatever TZREC_PATIENCE said."""
+    monkeypatch.setenv("TZREC_PATIENCE", "0.3")
+    saver = Saver(tmp_path, World())
+    saver.begin(state(1.0), Facts(Position(5)))
+    with pytest.raises(UserError, match=r"model\.ckpt-5: is not saved after 0\.3 s \(TZREC_PATIENCE\)"):
+        saver.finish()
+    gate.set()
+    saver.flight.thread.join()
+
+
+def test_a_save_has_checksums_of_all_its_files(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, World())
+    saver.begin(state(1.0), Facts(Position(5)))
+    saver.add_metrics({"mrr": 0.5})
+    saver.finish()
+    folder = path_of(tmp_path, 5)
+    assert sorted([*read_facts(folder).files, "state.json"]) == sorted(file.name for file in folder.iterdir())
+    assert check_files(folder) == ""

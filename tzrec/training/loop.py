@@ -241,7 +241,12 @@ class Trainer:
     def _thin_out(self) -> None:
         spare = None
         if self.plan.best_metric and self.test is not None:
-            spare = checkpoint.best(self.model_dir, self.plan.best_metric, self.plan.larger_is_better)
+            try:
+                spare = checkpoint.best(self.model_dir, self.plan.best_metric, self.plan.larger_is_better)
+            except checkpoint.DamagedError as error:
+                # It may have been the best: nothing is deleted until somebody has looked at it.
+                say(self.world, f"no old checkpoint is removed: {error}")
+                return
         checkpoint.remove_old(self.model_dir, self.plan.keep, spare)
 
     def best(self) -> tuple[str, float, int] | None:

@@ -161,7 +161,8 @@ def test_commands_refuse_a_checkpoint_in_one_line(mine: Small, tmp_path: Path, n
     assert lines[0].startswith(f"{module}: error: {folder / '__0_0.distcp'}: is damaged"), done.stderr
     assert f"the next older checkpoint that is whole is {path_of(mine.model, 8)}" in lines[0]
     assert len(lines) == 1
-    assert "Traceback" not in done.stderr.partition("ChildFailedError")[0]
+    # torchrun, which starts evaluation here, has one of its own.
+    assert done.stderr.count("Traceback") <= (name == "tzrec.eval")
     flip(folder / "__0_0.distcp")
     (folder / ".metadata").write_bytes(pickle.dumps(Calls(os.system, f"touch {mark}")))
     sign(folder)
