@@ -1,0 +1,225 @@
+"""Prepares a desk once, runs rows on copies of it and says what is wrong with what they did."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bad_input.row import MODULES, Desk, Row
+from tests.small import make_small
+
+ROOT = Path(__file__).resolve().parents[2]
+# Seconds within which a command has to say what is wrong.
+LONGEST = 15.0
+# Beyond that it is killed.
+DEADLINE = 40.0
+
+
+@dataclass
+class Outcome:
+    """What a run left.
+
+    Attributes:
+        statuses: exit status of each rank.
+        hung: ranks that had to be killed.
+        seconds: it took.
+        out, err: its output.
+        changed: what is there and was not, is not there and was, or has another content; each a path
+            of the desk, of the folder for temporary files ("tmp/...") or of the cache ("cache/...").
+    """
+
+    statuses: list[int]
+    hung: list[int]
+    seconds: float
+    out: str
+    err: str
+    changed: list[str]
+
+
+class Server:
+    """The process of `server.py`."""
+
+    def __init__(self, log: Path) -> None:
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        with log.open("w") as told:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.bad_input.server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+                env=environment,
+                cwd=ROOT,
+            )
+        self.threads: list[str] = self._answer()["threads"]
+
+    def ask(self, **run: Any) -> dict[str, Any]:
+        """Runs a command; see `server.py`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(run) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the server of the rows has ended"
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Path within a folder -> content of a file; None for a folder."""
+    found: dict[str, bytes | None] = {}
+    for place, folders, files in os.walk(folder):
+        for name in folders:
+            found[os.path.relpath(os.path.join(place, name), folder)] = None
+        for name in files:
+            path = Path(place, name)
+            found[os.path.relpath(path, folder)] = path.read_bytes() if path.is_file() else b"special"
+    return found
+
+
+class Rows:
+    """Runs rows.
+
+    Args:
+        folder: for everything; `desk` in it is what rows get a copy of.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.number = folder, 0
+        self.server = Server(folder / "server.log")
+        self.desk = folder / "desk"
+        make_small(self.desk, rows=600)
+        config = self.desk / "pipeline.config"
+        config.write_text(config.read_text().replace(f"{self.desk}/", ""))
+        for command, *words in (
+            ("train", "--pipeline_config_path", "pipeline.config", "--model_dir", "trained"),
+            ("export", "--pipeline_config_path", "trained/pipeline.config", "--export_dir", "export"),
+            *(
+                (
+                    *("predict", "--scripted_model_path", f"export/{tower}"),
+                    *("--predict_input_path", f"{table}/*.parquet", "--predict_output_path", f"{tower}_emb"),
+                    *("--reserved_columns", keep, "--output_columns", f"{tower}_tower_emb"),
+                )
+                for tower, table, keep in (("item", "item", "item_id"), ("user", "eval", "user_id,item_id"))
+            ),
+        ):
+            done = self.run(command, words, self.desk)
+            assert done.statuses == [0], done.err
+
+    def run(
+        self,
+        command: str,
+        words: list[str],
+        desk: Path,
+        ranks: int = 1,
+        environment: dict[str, str] | None = None,
+        file_limit: int = 0,
+    ) -> Outcome:
+        """Runs a command in a desk, with folders for temporary files and the cache beside it."""
+        around = desk.parent
+        places = {name: around / name for name in ("tmp", "cache")}
+        for place in places.values():
+            place.mkdir(exist_ok=True)
+        watched = {"": desk, **{f"{name}/": place for name, place in places.items()}}
+        before = {start: contents(place) for start, place in watched.items()}
+        answer = self.server.ask(
+            module=MODULES[command],
+            words=words,
+            folder=str(desk),
+            environment={
+                **{"TMPDIR": str(places["tmp"]), "TZREC_CACHE_DIR": str(places["cache"])},
+                **(environment or {}),
+            },
+            ranks=ranks,
+            file_limit=file_limit,
+            seconds=DEADLINE,
+        )
+        changed = []
+        for start, place in watched.items():
+            after = contents(place)
+            changed += [
+                start + name
+                for name in {**before[start], **after}
+                if before[start].get(name, b"absent") != after.get(name, b"absent")
+            ]
+        texts = [(around / name).read_text(errors="replace") for name in ("out", "err")]
+        for name in ("out", "err"):
+            (around / name).unlink()
+        return Outcome(
+            answer["statuses"], answer["hung"], answer["seconds"], texts[0], texts[1], sorted(changed)
+        )
+
+    def attack(self, row: Row) -> list[str]:
+        """What is wrong with the answer to an attack; empty when all is well."""
+        self.number += 1
+        around = self.folder / str(self.number)
+        shutil.copytree(self.desk, around / "desk", symlinks=True)
+        desk = Desk(around / "desk")
+        try:
+            if row.spoil is not None:
+                row.spoil(desk)
+            environment = {name: text.format(desk=desk.root) for name, text in row.environment.items()}
+            words = [word.replace("{desk}", str(desk.root)) for word in row.argv()]
+            done = self.run(row.command, words, desk.root, row.ranks, environment, row.file_limit)
+        finally:
+            shutil.rmtree(around)
+        return faults(row, done)
+
+
+# What a run may leave outside its desk: a table made from an input, whole; the mark of who failed first.
+KEPT = re.compile(r"cache/[\w-]+(/[\w.-]+)?|tmp/tzrec-failed-[\w-]+")
+PROGRESS = re.compile(r"\d+%\||it/s|/s\]|\?it")
+
+
+def faults(row: Row, done: Outcome) -> list[str]:
+    """How the outcome differs from one line that names the thing and the next step."""
+    found = []
+    if done.hung:
+        found.append(f"ranks {done.hung} did not end")
+    if row.ranks == 1 and done.statuses != [2]:
+        found.append(f"status {done.statuses[0]}")
+    # A rank that lost a peer ends with 1; torchrun's SIGTERM may reach it before.
+    if row.ranks > 1 and (2 not in done.statuses or not set(done.statuses) <= {1, 2, -15}):
+        found.append(f"statuses {done.statuses}")
+    if done.seconds > LONGEST:
+        found.append(f"took {done.seconds:.1f} s")
+    lines = [line for line in re.split(r"[\r\n]+", done.err) if line.strip() and not PROGRESS.search(line)]
+    start = f"{MODULES[row.command]}"
+    ours = [line for line in lines if re.match(rf"{re.escape(start)}( \w+)?: error: ", line)]
+    others = [line for line in lines if line not in ours]
+    if len(ours) != row.lines and not (row.lines > 1 and len(ours) == 1):
+        found.append(f"{len(ours)} lines of ours")
+    if len(others) > row.lines - len(ours) and row.ranks == 1:
+        found.append(f"{len(others)} lines besides")
+    if "Traceback" in done.err or "Traceback" in done.out:
+        found.append("a traceback")
+    said = "\n".join(lines)
+    found += [f"does not say {text!r}" for text in row.says if text not in said]
+    if row.step not in said:
+        found.append(f"does not give the next step {row.step!r}")
+    if re.search(r"^(done|exported|wrote|Written)\b|hitrate@?\S* *[:=]", done.out, re.M):
+        found.append("claims success")
+    left = [
+        name
+        for name in done.changed
+        if not KEPT.fullmatch(name) and not any(Path(name).match(glob) for glob in row.leaves)
+    ]
+    if left:
+        found.append(f"leaves or changes {', '.join(left[:5])}")
+    if found:
+        found.append(f"stderr: {done.err[-3000:].strip()}")
+        found.append(f"stdout: {done.out[-800:].strip()}")
+    return found
