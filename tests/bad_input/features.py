@@ -1,5 +1,7 @@
 """Features: rules of one, of groups, of sequences; vocabularies and models of tokenizers as files."""
 
+# ruff: noqa: E501 (tables: a row an attack)
+
 from collections.abc import Callable
 
 from tests.bad_input.row import Desk, Row, row
@@ -38,7 +40,9 @@ def vocabulary(attack: str, content: str | bytes, says: str | tuple[str, ...], s
     """Training with a vocabulary file that is spoilt."""
     field = 'vocab_file: "words.txt" default_bucketize_value: 0'
     says = (says,) if isinstance(says, str) else says
-    return row("train", attack, ('"cate"', "words.txt", *says), step, spoil=with_file("words.txt", content, field))
+    return row(
+        "train", attack, ('"cate"', "words.txt", *says), step, spoil=with_file("words.txt", content, field)
+    )
 
 
 def feature(attack: str, text: str, says: str | tuple[str, ...], step: str) -> Row:
@@ -49,7 +53,7 @@ def feature(attack: str, text: str, says: str | tuple[str, ...], step: str) -> R
 RULES = [
     row("train", "a feature without a name", "feature_name", "lacks", spoil=replaced(USER_ID, 'expression: "user:user_id"')),
     row("train", "a feature without its input", "expression", "lacks", spoil=replaced(USER_ID, 'feature_name: "user_id"')),
-    row("train", "two features of one name", '"user_id"', "two features", spoil=user('id_feature { feature_name: "user_id" expression: "user:seen" num_buckets: 9 embedding_dim: 4 }'), lines=4),
+    row("train", "two features of one name", '"user_id"', "two features", spoil=user('id_feature { feature_name: "user_id" expression: "user:seen" num_buckets: 9 embedding_dim: 4 }')),
     row("train", "an input of no side", '"user_id"', "user:name", spoil=replaced('"user:user_id"', '"user_id"')),
     row("train", "an input of a side that is not there", '"usr"', 'did you mean "user"?', spoil=replaced('"user:user_id"', '"usr:user_id"')),
     row("train", "a column that is not there", ("train/a.parquet", 'no column "agee"'), 'did you mean "age"?', spoil=replaced('"user:age"', '"user:agee"')),
@@ -71,16 +75,14 @@ RULES = [
     row("train", "an expression that ends too early", ('"f"', "a +"), "position", spoil=user('expr_feature { feature_name: "f" expression: "a +" variables: "user:age" }')),
     row("train", "an expression with a function that is not there", "sqr", 'did you mean "sqrt"?', spoil=user('expr_feature { feature_name: "f" expression: "sqr(age)" variables: "user:age" }')),
     row("train", "an expression that runs a program", '"f"', "position", spoil=user("""expr_feature { feature_name: "f" expression: "__import__('os').system('id')" variables: "user:age" }""")),
-    row("train", "an expression nested without end", '"f"', "nested", spoil=user(f'expr_feature {{ feature_name: "f" expression: "{"(" * 3000}age{")" * 3000}" variables: "user:age" }}')),
     feature("one expression to combine", 'combo_feature { feature_name: "f" expression: "user:age" hash_bucket_size: 9 embedding_dim: 4 }', "combines two or more", "got 1"),
-    feature("features that read one another", 'id_feature { feature_name: "f" expression: "feature:f" num_buckets: 9 embedding_dim: 4 }', '"f"', "circle"),
+    feature("features that read one another", 'id_feature { feature_name: "f" expression: "feature:f" num_buckets: 9 embedding_dim: 4 }', "f -> f", "circle"),
     feature("a feature of a feature that is not there", 'id_feature { feature_name: "f" expression: "feature:nobody" num_buckets: 9 embedding_dim: 4 }', '"nobody"', "not there"),
     feature("a feature of constants only", 'id_feature { feature_name: "f" expression: "const:3" num_buckets: 9 embedding_dim: 4 }', '"f"', "constants"),
     feature("a sequence in a group of single values", 'sequence_id_feature { feature_name: "f" expression: "user:seen" num_buckets: 400 embedding_dim: 4 }', '"f"', "sequence_groups"),
     feature("a way to cut text that is not there", 'tokenize_feature { feature_name: "f" expression: "user:age" vocab_file: "nowhere" embedding_dim: 4 }', ('"f"', "vocab_file", "nowhere"), "No such file"),
     feature("a kind of feature that is not there", 'idd_feature { feature_name: "f" }', "idd_feature", 'did you mean "id_feature"?'),
     feature("a measure of overlap that is not there", 'overlap_feature { feature_name: "f" query: "user:age" title: "user:seen" method: "index" }', "method", "query_common_ratio"),
-    feature("a map that is a column of numbers", 'lookup_feature { feature_name: "f" map: "user:age" key: "user:user_id" }', ('"f"', "double"), "map"),
 ]  # fmt: skip
 
 VOCABULARIES = [

@@ -1,11 +1,15 @@
 """Prepares a desk once, runs rows on copies of it and says what is wrong with what they did."""
 
+import itertools
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,15 +95,20 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 class Rows:
-    """Runs rows.
+    """Runs rows, as many at once as there are servers.
 
     Args:
         folder: for everything; `desk` in it is what rows get a copy of.
+        servers: how many.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.number = folder, 0
-        self.server = Server(folder / "server.log")
+    def __init__(self, folder: Path, servers: int = 2) -> None:
+        self.folder, self.numbers = folder, itertools.count()
+        self.servers: queue.SimpleQueue[Server] = queue.SimpleQueue()
+        self.pool = ThreadPoolExecutor(servers)
+        self.under_way: dict[str, Future[list[str]]] = {}
+        for number in range(servers):
+            self.servers.put(Server(folder / f"server{number}.log"))
         self.desk = folder / "desk"
         make_small(self.desk, rows=600)
         config = self.desk / "pipeline.config"
@@ -135,18 +144,22 @@ class Rows:
             place.mkdir(exist_ok=True)
         watched = {"": desk, **{f"{name}/": place for name, place in places.items()}}
         before = {start: contents(place) for start, place in watched.items()}
-        answer = self.server.ask(
-            module=MODULES[command],
-            words=words,
-            folder=str(desk),
-            environment={
-                **{"TMPDIR": str(places["tmp"]), "TZREC_CACHE_DIR": str(places["cache"])},
-                **(environment or {}),
-            },
-            ranks=ranks,
-            file_limit=file_limit,
-            seconds=DEADLINE,
-        )
+        server = self.servers.get()
+        try:
+            answer = server.ask(
+                module=MODULES[command],
+                words=words,
+                folder=str(desk),
+                environment={
+                    **{"TMPDIR": str(places["tmp"]), "TZREC_CACHE_DIR": str(places["cache"])},
+                    **(environment or {}),
+                },
+                ranks=ranks,
+                file_limit=file_limit,
+                seconds=DEADLINE,
+            )
+        finally:
+            self.servers.put(server)
         changed = []
         for start, place in watched.items():
             after = contents(place)
@@ -162,10 +175,24 @@ class Rows:
             answer["statuses"], answer["hung"], answer["seconds"], texts[0], texts[1], sorted(changed)
         )
 
+    def begin(self, rows: Iterable[Row]) -> None:
+        """Begins to run rows, in this order, for `attack` to wait for."""
+        for row in rows:
+            self.under_way[row.name] = self.pool.submit(self._attack, row)
+
     def attack(self, row: Row) -> list[str]:
         """What is wrong with the answer to an attack; empty when all is well."""
-        self.number += 1
-        around = self.folder / str(self.number)
+        begun = self.under_way.pop(row.name, None)
+        return begun.result() if begun else self._attack(row)
+
+    def close(self) -> None:
+        """Ends the servers; rows that nobody has asked for are left out."""
+        self.pool.shutdown(cancel_futures=True)
+        while not self.servers.empty():
+            self.servers.get().close()
+
+    def _attack(self, row: Row) -> list[str]:
+        around = self.folder / str(next(self.numbers))
         shutil.copytree(self.desk, around / "desk", symlinks=True)
         desk = Desk(around / "desk")
         try:
@@ -179,8 +206,9 @@ class Rows:
         return faults(row, done)
 
 
-# What a run may leave outside its desk: a table made from an input, whole; the mark of who failed first.
-KEPT = re.compile(r"cache/[\w-]+(/[\w.-]+)?|tmp/tzrec-failed-[\w-]+")
+# What a run may leave: a table of the cache that was made of an input, whole, and its lock; the mark of
+# who failed first; the configuration of a training that had begun when the fault was met.
+KEPT = re.compile(r"cache/[\w-]+(\.lock|/[\w.-]+)?|tmp/tzrec-failed-[\w-]+|model|model/pipeline\.config")
 PROGRESS = re.compile(r"\d+%\||it/s|/s\]|\?it")
 
 
@@ -191,19 +219,20 @@ def faults(row: Row, done: Outcome) -> list[str]:
         found.append(f"ranks {done.hung} did not end")
     if row.ranks == 1 and done.statuses != [2]:
         found.append(f"status {done.statuses[0]}")
-    # A rank that lost a peer ends with 1; torchrun's SIGTERM may reach it before.
-    if row.ranks > 1 and (2 not in done.statuses or not set(done.statuses) <= {1, 2, -15}):
+    # A rank that lost a peer ends with 1, if SIGTERM does not reach it before; one without work with 0.
+    if row.ranks > 1 and (2 not in done.statuses or not set(done.statuses) <= {0, 1, 2, -15}):
         found.append(f"statuses {done.statuses}")
     if done.seconds > LONGEST:
         found.append(f"took {done.seconds:.1f} s")
     lines = [line for line in re.split(r"[\r\n]+", done.err) if line.strip() and not PROGRESS.search(line)]
-    start = f"{MODULES[row.command]}"
-    ours = [line for line in lines if re.match(rf"{re.escape(start)}( \w+)?: error: ", line)]
-    others = [line for line in lines if line not in ours]
-    if len(ours) != row.lines and not (row.lines > 1 and len(ours) == 1):
+    ours = [line for line in lines if re.match(rf"{re.escape(MODULES[row.command])}( \w+)?: error: ", line)]
+    if len(ours) != 1:
         found.append(f"{len(ours)} lines of ours")
-    if len(others) > row.lines - len(ours) and row.ranks == 1:
-        found.append(f"{len(others)} lines besides")
+    # Several mistakes of a configuration have a line each below the first one.
+    several = re.search(r": error: (\d+) errors in ", ours[0]) if ours else None
+    besides = len(lines) - len(ours) - (int(several[1]) if several else 0)
+    if besides and (row.ranks == 1 or several):
+        found.append(f"{besides} lines besides")
     if "Traceback" in done.err or "Traceback" in done.out:
         found.append("a traceback")
     said = "\n".join(lines)

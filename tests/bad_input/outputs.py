@@ -1,5 +1,7 @@
 """Places for what a command writes: taken, no folder, a URL, not to be written, too long, inside another, full."""
 
+# ruff: noqa: E501 (tables: a row an attack)
+
 from tests.bad_input.row import Desk, row
 
 LONG = "x" * 300
@@ -43,7 +45,8 @@ ROWS = [
             ("the root", "/", None, ("/",), "give"),
             ("this very folder", ".", None, (".",), "give"),
         )
-        if not (command in MIXED and attack in ("a folder that holds something", "this very folder"))
+        # Nor is a faulty version to write into the root of whoever runs the tests.
+        if not (command in MIXED and attack in ("a folder that holds something", "this very folder", "the root"))
     ),
     row("hitrate", "details within the total", ("--hitrate_details_output", "--total_hitrate_output"), "lies within", "--hitrate_details_output out/details"),
     row("hitrate", "one folder for both", ("--hitrate_details_output", "--total_hitrate_output"), "lies within", "--hitrate_details_output out"),
@@ -52,7 +55,7 @@ ROWS = [
     row("hitrate", "the report is a folder", ("--report", "taken"), "does not exist yet", "--report taken", spoil=taken),
     row("hitrate", "the report below a file", ("--report", "file"), "give a folder", "--report file/page.html", spoil=file),
     row("hitrate", "the report is a URL", ("--report", "s3://bucket/page.html"), "give", "--report s3://bucket/page.html"),
-    row("hitrate", "the report has an empty name", "--report", "give", "--report ''"),
+    row("hitrate", "the report has an empty name", "--report", "--help", "--report ''"),
     row("hitrate", "the report has a name too long", ("--report", LONG), "shorter", f"--report {LONG}.html"),
     row("hitrate", "the total is the item vectors", ("--total_hitrate_output", "item_emb"), "another", "--total_hitrate_output item_emb"),
     row("index", "a folder where the index goes", ("--index_output_dir", "faiss_index"), "give", spoil=lambda desk: (desk / "out/faiss_index").mkdir(parents=True)),
@@ -77,7 +80,6 @@ ROWS = [
     row("export", "no room for the model", ("out", "File too large"), "again", file_limit=9000),
     row("predict", "no room for the vectors", ("out", "File too large"), "again", file_limit=5000),
     row("hitrate", "no room for the vectors to search", "File too large", "TMPDIR", file_limit=5000),
-    row("hitrate", "no room for the report", "File too large", "again", file_limit=20000),
     row("index", "no room for the index", ("out", "File too large"), "again", file_limit=5000),
     row("prepare", "no room for the tables", ("out", "File too large"), "again", "demo --output_dir out --users 500 --items 200 --train_rows 1000 --eval_users 50", file_limit=4000),
 ]  # fmt: skip

@@ -83,7 +83,6 @@ class Row:
         leaves: globs of what may be there afterwards and was not before, such as checkpoints that were
             whole before a fault showed.
         file_limit: bytes that no file of the run may exceed; 0 for no limit.
-        lines: lines of ours on stderr; a configuration has one for each mistake.
     """
 
     command: str
@@ -97,7 +96,6 @@ class Row:
     environment: dict[str, str] = field(default_factory=dict)
     leaves: tuple[str, ...] = ()
     file_limit: int = 0
-    lines: int = 1
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,10 @@ def launch(run: dict[str, Any], environment: dict[str, str]) -> tuple[list[int],
         if not child:
             try:
                 become(run, rank, environment)
+            except BaseException:
+                traceback.print_exc()
             finally:
-                os._exit(97)  # Never back into the loop of the server.
+                os._exit(1)  # Never back into the loop of the server.
         children[child] = rank
     store = _store(environment) if run["ranks"] > 1 else None
     statuses, hung = [0] * run["ranks"], []
@@ -135,7 +138,9 @@ def main() -> None:
     # A collection in a child would write to, and so copy, every page of what is loaded here.
     gc.collect()
     gc.freeze()
-    threads = [Path(f"/proc/self/task/{name}/comm").read_text().strip() for name in os.listdir("/proc/self/task")]
+    threads = [
+        Path(f"/proc/self/task/{name}/comm").read_text().strip() for name in os.listdir("/proc/self/task")
+    ]
     answers = os.fdopen(os.dup(1), "w")
     answers.write(json.dumps({"threads": threads}) + "\n")
     answers.flush()
@@ -144,7 +149,9 @@ def main() -> None:
         began = time.monotonic()
         start = launch if run["ranks"] == 1 else launch_several
         statuses, hung = start(run, dict(run["environment"]))
-        answers.write(json.dumps({"statuses": statuses, "hung": hung, "seconds": time.monotonic() - began}) + "\n")
+        answers.write(
+            json.dumps({"statuses": statuses, "hung": hung, "seconds": time.monotonic() - began}) + "\n"
+        )
         answers.flush()
 
 

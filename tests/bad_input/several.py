@@ -1,8 +1,21 @@
 """Rows with two processes: one of them says the line, and none is left hanging."""
 
+# ruff: noqa: E501 (tables: a row an attack)
+
 from dataclasses import replace
 
-from tests.bad_input import checkpoints, configurations, exports, features, flags, negatives, outputs, surroundings, tables, vectors
+from tests.bad_input import (
+    checkpoints,
+    configurations,
+    exports,
+    features,
+    flags,
+    negatives,
+    outputs,
+    surroundings,
+    tables,
+    vectors,
+)
 from tests.bad_input.row import Row, row
 
 # Rows of the other tables that are run with two processes too.
@@ -48,7 +61,18 @@ AGAIN = {
 
 _OTHERS = [
     one
-    for table in (checkpoints, configurations, exports, features, flags, negatives, outputs, surroundings, tables, vectors)
+    for table in (
+        checkpoints,
+        configurations,
+        exports,
+        features,
+        flags,
+        negatives,
+        outputs,
+        surroundings,
+        tables,
+        vectors,
+    )
     for one in table.ROWS
 ]
 
