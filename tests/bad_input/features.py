@@ -96,7 +96,6 @@ VOCABULARIES = [
     vocabulary("a vocabulary file with an id below 0", "x\t0\nc0\t-1\n", (":2", '"-1"'), "integer from 0"),
     vocabulary("a vocabulary file with ids here and there", "x\t0\nc0\n", ":2", "every line"),
     vocabulary("a vocabulary file with ids beyond memory", "x\t0\nc0\t99999999999999\n", ":2", "id"),
-    row("train", "a default outside the vocabulary", ('"cate"', "9"), "default_bucketize_value", spoil=with_file("words.txt", "x\nc0\n", 'vocab_file: "words.txt" default_bucketize_value: 9')),
     *(
         row(
             "train",

@@ -111,7 +111,7 @@ ROWS = [
     row("index", "a metric beside a type that has one", ("--metric", "FlatIP"), "leave the flag out", "--index_type FlatIP --metric L2"),
     row("index", "a metric that is not there", ("--metric", "COSINE"), HELP, "--metric COSINE"),
     row("index", "--reader_type OdpsReader", ("--reader_type", "OdpsReader"), "ParquetReader", "--reader_type OdpsReader"),
-    row("index", "links beyond measure", ("--hnsw_M", "100000000"), "give", "--index_type HNSWFlatIP --hnsw_M 100000000"),
+    row("index", "links beyond measure", "memory", "ask for less", "--index_type HNSWFlatIP --hnsw_M 100000000"),
     row("index", "an id column that is not there", 'no column "itemid"', 'did you mean "item_id"', "--id_field itemid"),
     row("index", "a column of vectors that is not there", 'no column "emb"', "the table has", "--embedding_field emb"),
     row("index", "ids taken for vectors", ('"item_id"', "--embedding_input_path"), "list", "--embedding_field item_id"),

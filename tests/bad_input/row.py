@@ -27,8 +27,8 @@ GOOD = {
         "--reserved_columns user_id,item_id --output_columns user_tower_emb"
     ),
     "hitrate": (
-        "--user_gt_input user_emb/*.parquet --item_embedding_input item_emb/*.parquet --item_id_field item_id "
-        "--request_id_field user_id --gt_items_field item_id --top_k 5 --ivf_nlist 4 "
+        "--user_gt_input user_emb/*.parquet --item_embedding_input item_emb/*.parquet "
+        "--item_id_field item_id --request_id_field user_id --gt_items_field item_id --top_k 5 --ivf_nlist 4 "
         "--total_hitrate_output out --hitrate_details_output details --report page.html"
     ),
     "index": (

@@ -79,7 +79,7 @@ _OTHERS = [
 ROWS: list[Row] = [
     *(replace(one, ranks=2) for one in _OTHERS if one.name in AGAIN),
     # Only the second rank reads this file to its end, and only the first one reads the other.
-    row("train", "pages that one rank reads are overwritten", ("train/b.parquet", tables.UNREADABLE), "copy this one again", spoil=tables.overwritten("train/b.parquet", 4, 2000), ranks=2, leaves=("model", "model/pipeline.config", "model/model.ckpt-*", "model/model.ckpt-*/*", "model/train_eval_result.txt")),
+    row("train", "pages that one rank reads are overwritten", ("train/b.parquet", tables.UNREADABLE), "copy this one again", spoil=tables.overwritten("train/b.parquet", 4, 2000), ranks=2, leaves=("model/model.ckpt-*", "model/model.ckpt-*/*", "model/train_eval_result.txt")),
     row("train", "one row for two processes", ("train_input_path", "1 rows"), "start fewer", spoil=lambda desk: (desk.remove("train/b.parquet"), tables.changed("train/a.parquet", lambda table: table.slice(0, 1))(desk))[0], ranks=2),
     row("predict", "pages that one rank reads are overwritten", ("eval/b.parquet", tables.UNREADABLE), "copy this one again", spoil=tables.overwritten("eval/b.parquet", 4, 2000), ranks=2),
     row("hitrate", "a vector that one rank reads is no vector", ("--user_gt_input", "row 450"), "must be finite", spoil=tables.everywhere("user_emb", vectors.one("user_tower_emb", 450, [float("nan")] * 8)), ranks=2),

@@ -121,11 +121,11 @@ FILES = [
 ]  # fmt: skip
 
 TUTORIAL = [
-    row("tutorial", "no process", ("--processes", "0"), "at least 1", "--processes 0"),
-    row("tutorial", "processes below 0", ("--processes", "-2"), "at least 1", "--processes=-2"),
+    row("tutorial", "no process", ("--processes", "0"), "from 1", "--processes 0"),
+    row("tutorial", "processes below 0", ("--processes", "-2"), "from 1", "--processes=-2"),
     row("tutorial", "a word for processes", ("--processes", "two"), "--help", "--processes two"),
     row("tutorial", "flags for the data with a quote that is not closed", "--prepare_flags", "quot", ("--prepare_flags", '"--seed 2')),
-    row("tutorial", "flags for the data that are unknown", ("--prepare_flags", "--sed"), "--seed", ("--prepare_flags", "--sed 2")),
+    row("tutorial", "flags for the data that are unknown", "unknown flag --sed", "--seed", ("--prepare_flags", "--sed 2")),
     row("tutorial", "edits that are no JSON", "--edit_config_json", "JSON", "--edit_config_json '{oops'"),
     row("tutorial", "files for generated data", "--input_dir", "demo", "--input_dir train"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every attack is answered by one line that names the thing and the next step, with status 2 and nothing left.
+"""Every attack is answered by status 2 and one line that names the thing and the next step; nothing is left.
 
 The attack that is repeated: somebody gives every command, one after another, every wrong thing that a
 tired or a hostile user could give it: flags, configurations, tables, negatives, vectors, checkpoints,
@@ -9,10 +9,10 @@ import dataclasses
 
 import pytest
 
+from tests.bad_input.everything import ROWS
 from tests.bad_input.harness import Rows
 from tests.bad_input.pending import PENDING
 from tests.bad_input.row import GOOD, MODULES, Row, row
-from tests.bad_input.everything import ROWS
 
 
 def cases() -> list:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.bad_input.row import Desk, Row, row
+from tests.bad_input.row import Row, row
 from tests.bad_input.tables import everywhere
 
 ITEMS, USERS = "item_emb/part-0.parquet", "user_emb/part-0.parquet"
