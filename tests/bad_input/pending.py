@@ -1,7 +1,5 @@
 """Rows that wait for a mend, by the part of the program that is mended; emptied when all is merged."""
 
-# ruff: noqa: E501
-
 PENDING: dict[str, str] = {
     "export: an asset that is not there": "bundles",
     "export: a folder for an asset": "bundles",
