@@ -82,9 +82,9 @@ def test_several_vectors_in_text_and_how_many_count():
 @pytest.mark.parametrize(
     ("valid", "most", "said"),
     [
-        (pa.array([3, 1]), 2, "row 100 .*3 vectors are said to be valid, the row holds 2"),
-        (pa.array([None, 1], pa.int64()), 2, "row 100 .*null vectors"),
-        (pa.array([1.0, 1.0]), 2, "not integers"),
+        (pa.array([3, 1]), 2, "row 100 .*--num_interests_field says 3, the row holds 2"),
+        (pa.array([None, 1], pa.int64()), 2, "row 100 .*--num_interests_field says null"),
+        (pa.array([1.0, 1.0]), 2, "is double; .* an integer"),
         (None, 1, "row 100 .*2 vectors of 2 numbers; at most 1 .*--num_interests"),
     ],
 )

@@ -93,7 +93,9 @@ def _read(path: str) -> str:
         raw = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path}: cannot read the configuration: {reason}") from None
+        raise UserError(
+            f"{path}: cannot read the configuration: {reason}; give a file that can be read"
+        ) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -157,7 +157,7 @@ def build_loader(
     table = open_rows(data, paths, list(dict.fromkeys([*wanted, *labels])), flag)
     table = table.select(list(dict.fromkeys(wanted)))
     if table.num_rows == 0:
-        raise UserError(f"{flag}: {paths} has no row")
+        raise UserError(f"{flag}: {paths} has no row; give a table with rows")
     if not evaluation and table.num_rows < world.size:
         raise UserError(f"{flag}: {paths} has {table.num_rows} rows for {world.size} processes; start fewer")
     batch_size = data.batch_size

@@ -94,6 +94,8 @@ class CsvTable(Table):
     def _header(self, file: DataFile, blocks: list[_Block]) -> None:
         with file.open() as source:
             first = source.readline()
+        if not first.strip():
+            raise UserError(f"{file}: is empty; its first line must name the columns")
         try:
             line = first.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as error:

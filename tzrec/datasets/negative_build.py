@@ -182,7 +182,7 @@ class _Writer:
         self.close()
         name = ", ".join(map(str, self.source.files))
         if not self.rows:
-            raise UserError(f"{name}: the negative table has no item")
+            raise UserError(f"{name}: the negative table has no item; give a line an item")
         weights = read_array(self.folder / "weights", np.dtype(np.float64))
         if not any(weights[part].any() for part in chunks(self.rows)):
             raise UserError(f"{name}: all {self.rows} weights are zero, so nothing can be drawn")

@@ -275,5 +275,5 @@ def weights_of(column: pa.Array, place: Place) -> np.ndarray:
     refuse(column.is_null(), column, place, "a weight is missing")
     weights = column.cast(pa.float64())
     refuse(pc.invert(pc.is_finite(weights)), column, place, "the weight {} is not finite")
-    refuse(pc.less(weights, 0), column, place, "the weight {} is negative")
+    refuse(pc.less(weights, 0), column, place, "the weight {} is negative; give 0 or more")
     return weights.to_numpy()

@@ -177,7 +177,7 @@ def _ratings(path: Path, kind: _Format, users: dict[int, User], movies: dict[int
             raise UserError(f"{path}:{line}: item {row[1]} is not in {kind.movies}")
         rows.append(row)
     if not rows:
-        raise UserError(f"{path}: has no rating")
+        raise UserError(f"{path}: has no rating; give the file as downloaded")
     return np.array(rows, np.int64)
 
 

@@ -58,7 +58,9 @@ def folder_of(input_dir: str) -> Path:
     if lost:
         present = sorted(path.name for path in folder.iterdir())
         hints = "".join(nearest(name, present) for name in lost[:1])
-        raise UserError(f"--input_dir: {input_dir} lacks {', '.join(lost)}{hints}")
+        raise UserError(
+            f"--input_dir: {input_dir} lacks {', '.join(lost)}{hints}; give the folder with all of them"
+        )
     return folder
 
 

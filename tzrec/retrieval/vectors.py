@@ -194,11 +194,16 @@ def read_interests(
 def _valid_counts(valid: pa.Array | pa.ChunkedArray, held: np.ndarray, place: Place) -> np.ndarray:
     valid = plain(valid)
     if not pa.types.is_integer(valid.type):
-        raise place.error(None, f"the column that says how many are valid is {valid.type}, not integers")
+        raise place.error(
+            None, f"--num_interests_field is {valid.type}; how many vectors count is an integer"
+        )
+    absent = np.asarray(pc.is_null(valid))
     counts = pc.fill_null(valid, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     wrong = (counts < 0) | (counts > held)
     if wrong.any():
         row = first_true(wrong)
-        said = "null" if counts[row] == -1 else counts[row]
-        raise place.error(row, f"{said} vectors are said to be valid, the row holds {held[row]}")
+        said = "null" if absent[row] else counts[row]
+        raise place.error(
+            row, f"--num_interests_field says {said}, the row holds {held[row]}; give 0 to {held[row]}"
+        )
     return counts

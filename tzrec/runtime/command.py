@@ -29,6 +29,9 @@ INTERRUPTED = 130
 # From <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
 
+# Ends of the names of flags that say where something is.
+PLACES = ("_path", "_dir", "_input", "_output", "_checkpoint", "report")
+
 # Seconds after which a process ends that only suffers from the failure of another one.
 SECOND_FIDDLE = 2.0
 
@@ -56,6 +59,10 @@ class Parser(argparse.ArgumentParser):
                 for word in wrong
             )
             self.error(given)
+        for action in self._actions:
+            # An empty variable of a shell; taken for no flag at all, it would hide a wrong place.
+            if action.dest.endswith(PLACES) and getattr(known, action.dest, None) == "":
+                self.error(f"{action.option_strings[0]}: the path is empty; give one")
         return known
 
     def error(self, message: str) -> NoReturn:
