@@ -146,3 +146,11 @@ def test_tables_that_are_not_read(tmp_path, dataset: str) -> None:
         f"dataset_type: {dataset} is not built yet in this version; built are ParquetDataset, CsvDataset"
     )
     assert message in check(tmp_path, dataset=dataset)
+
+
+def test_a_feature_must_not_have_the_name_of_a_lookup(tmp_path) -> None:
+    """Two parts of one name: the vectors of one of them would be lost without a word."""
+    same = 'raw_feature { feature_name: "u@u_emb_x" expression: "user:c" }'
+    mistake = check(tmp_path, same, 'embedding_name_suffix: "_x" feature_names: "u@u_emb_x"')
+    assert '"u" is looked up as "u@u_emb_x", which is the name of another feature' in mistake
+    assert check(tmp_path, same, 'embedding_name_suffix: "_y" feature_names: "u@u_emb_x"') == ""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tzrec.config.feature_inputs import is_embedded
 from tzrec.config.walk import Mistake, features
 from tzrec.protos.model_pb2 import FeatureGroupType
 from tzrec.runtime.errors import nearest
@@ -112,4 +113,31 @@ def _options(encoder: Any, kind: str, path: str) -> list[Mistake]:
     return mistakes
 
 
-RULES = (members,)
+def lookup_names(message: Any) -> list[Mistake]:
+    """A feature in a table of its group's own is called `feature@table`; no feature may have that name."""
+    tables = {
+        name: feature.embedding_name or f"{name}_emb"
+        for _, feature, name in features(message)
+        if is_embedded(feature)
+    }
+    names = {name for _, _, name in features(message)}
+    mistakes = []
+    for i, group in enumerate(message.model_config.feature_groups):
+        path = f"model_config.feature_groups[{i}]"
+        reads = [(path, group.feature_names, group.embedding_name_suffix)]
+        for j, inner in enumerate(group.sequence_groups):
+            suffix = inner.embedding_name_suffix or group.embedding_name_suffix
+            reads.append((f"{path}.sequence_groups[{j}]", inner.feature_names, suffix))
+        for where, read, suffix in reads:
+            for k, name in enumerate(read):
+                lookup = f"{name}@{tables.get(name)}{suffix}"
+                if suffix and name in tables and lookup in names:
+                    what = (
+                        f'with embedding_name_suffix "{suffix}" "{name}" is looked up as "{lookup}", '
+                        "which is the name of another feature; rename that feature or change the suffix"
+                    )
+                    mistakes.append(Mistake(f"{where}.feature_names[{k}]", what))
+    return mistakes
+
+
+RULES = (members, lookup_names)
