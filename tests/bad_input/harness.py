@@ -210,6 +210,8 @@ class Rows:
 # What a run may leave: a table of the cache that was made of an input, whole, and its lock; the mark of
 # who failed first; the configuration of a training that had begun when the fault was met.
 KEPT = re.compile(r"cache/[\w-]+(\.lock|/[\w.-]+)?|tmp/tzrec-failed-[\w-]+|model|model/pipeline\.config")
+# A rank that SIGTERM ends while it builds such a table leaves this, and the next build removes it.
+CUT_OFF = re.compile(r"cache/[\w-]+\.unfinished(/[\w.-]+)?")
 PROGRESS = re.compile(r"\d+%\||it/s|/s\]|\?it")
 
 
@@ -245,7 +247,8 @@ def faults(row: Row, done: Outcome) -> list[str]:
     left = [
         name
         for name in done.changed
-        if not KEPT.fullmatch(name) and not any(Path(name).match(glob) for glob in row.leaves)
+        if not (KEPT.fullmatch(name) or (row.ranks > 1 and CUT_OFF.fullmatch(name)))
+        and not any(Path(name).match(glob) for glob in row.leaves)
     ]
     if left:
         found.append(f"leaves or changes {', '.join(left[:5])}")
