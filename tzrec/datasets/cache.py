@@ -85,7 +85,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
     try:
         build(staging)
         sums = checksums(staging, sorted(path.name for path in staging.iterdir()))
-        (staging / CHECKSUMS).write_text(json.dumps(sums))
+        (staging / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
         _sync(staging)
         try:
             os.rename(staging, folder)
@@ -142,7 +142,7 @@ def _remember(folder: Path) -> None:
     """The processes of this launch on this host need not compare the entry again."""
     _compared[folder] = _state(folder)
     if World.from_environment().local_size > 1:
-        _mark(folder).write_text(launch_identity())
+        _mark(folder).write_text(launch_identity(), encoding="utf-8")
 
 
 def _mark(folder: Path) -> Path:

@@ -106,7 +106,7 @@ class StagedFolder:
             # The first rank may be ended by its launcher before it comes to do this.
             with contextlib.suppress(OSError):
                 lock = lock_path(*work_place(self._real))
-                if lock.read_text() == self._holder:
+                if lock.read_text(encoding="utf-8") == self._holder:
                     lock.unlink()
         made = reversed(self._made)
         self.release()
@@ -133,7 +133,7 @@ class StagedFolder:
             # Another writer may have finished between the first check and the lock.
             self._check(str(self.final))
             with contextlib.suppress(OSError):
-                self._holder = lock.path.read_text()
+                self._holder = lock.path.read_text(encoding="utf-8")
             # Set at once: what is made is removed, whatever happens.
             self.path = parent / f".{name}{UNFINISHED}{uuid.uuid4().hex[:8]}"
             self._make()

@@ -56,7 +56,7 @@ def stopped(peers: Sequence[Peer] | None = None) -> Peer | None:
     for peer in _peers if peers is None else peers:
         if peer.host == socket.gethostname() and process_start(peer.pid) == peer.started != "":
             try:
-                text = Path(f"/proc/{peer.pid}/stat").read_text("utf-8", "replace")
+                text = Path(f"/proc/{peer.pid}/stat").read_text(encoding="utf-8", errors="replace")
                 state = text.rsplit(")", 1)[1].split()[0]
             except (OSError, IndexError):
                 continue

@@ -124,7 +124,12 @@ def process_start(pid: int) -> str:
     """
     try:
         # Field 22, counted from after the parenthesised command, which may hold spaces.
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rsplit(")", 1)[1].split()[19]
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rsplit(")", 1)[1]
+            .split()[19]
+        )
     except (OSError, IndexError):
         return ""
 
