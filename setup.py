@@ -1,4 +1,4 @@
-"""Installs tzrec; compiles protos/*.proto into tzrec/protos on the way."""
+"""Compiles protos/*.proto into tzrec/protos when tzrec is installed; all else is in pyproject.toml."""
 
 from pathlib import Path
 
@@ -19,21 +19,8 @@ def compile_protos() -> None:
         raise SystemExit(f"protoc ended with status {status}")
 
 
-def requirements() -> list[str]:
-    text = (HERE / "requirements.txt").read_text(encoding="utf-8")
-    lines = (line.split("#")[0].strip() for line in text.splitlines())
-    # A folder cannot stand in a package's metadata; requirements.txt brings it.
-    return [line for line in lines if line and not line.startswith("./")]
-
-
 compile_protos()
 setup(
-    name="tzrec",
-    version="0.1.0",
-    description="Vector recall: two-tower training, export, vectors, index and hit rate",
-    license="Apache-2.0",
-    python_requires=">=3.11",
     packages=find_namespace_packages(include=["tzrec", "tzrec.*"]),
-    package_data={"tzrec.protos": ["*.pyi"]},
-    install_requires=requirements(),
+    package_data={"tzrec": ["py.typed"], "tzrec.protos": ["*.pyi"]},
 )
