@@ -145,7 +145,7 @@ def test_a_full_disk_and_one_that_cannot_be_written(small: Small, little_disk: P
     done = command("tzrec.train_eval", *words)
     assert done.returncode == 2, done.stderr
     (line,) = own_errors(done.stderr)
-    assert "Read-only file system; give a place that can be written" in line
+    assert f"{little_disk} cannot be written into; give a folder that can" in line
     assert "Traceback" not in done.stderr
     assert read_facts(path_of(little_disk, 8)) == facts
 

@@ -108,7 +108,13 @@ def test_a_damaged_cache_that_cannot_be_written_is_refused(
 def test_an_entry_is_compared_once_a_start_and_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     monkeypatch.setattr(cache, "damaged", lambda folder, sums: compared.append(folder))
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (
+        ("WORLD_SIZE", "2"),
+        ("RANK", "0"),
+        ("MASTER_ADDR", "localhost"),
+        ("MASTER_PORT", "1"),
+    ):
+        monkeypatch.setenv(name, value)
     assert World.from_environment().local_size == 2
     table(tmp_path, TEXT)
     opened_again(tmp_path)  # The other process of this start.

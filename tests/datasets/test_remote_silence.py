@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import fsspec
 import pyarrow as pa
@@ -43,24 +43,43 @@ def _collected() -> Iterator[None]:
     gc.collect()
 
 
-def serve(answer: Callable[[socket.socket], object]) -> tuple[socket.socket, int]:
-    """A socket whose connections are given to `answer`, each in a thread."""
+@contextmanager
+def serve(answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    """The port of a server that gives each connection to `answer` in a thread, until the block ends."""
     listening = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def talk(connection: socket.socket) -> None:
+        with suppress(OSError):
+            answer(connection)
 
     def accept() -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+                connections.append(connection)
+                threads.append(threading.Thread(target=talk, args=(connection,), daemon=True))
+                threads[-1].start()
 
-    threading.Thread(target=accept, daemon=True).start()
-    return listening, listening.getsockname()[1]
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        # Closing alone does not wake who waits for a connection or for its bytes.
+        for one in (listening, *connections):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in (accepting, *threads):
+            thread.join(10)
+        for one in (listening, *connections):
+            one.close()
 
 
 def keep_silent(connection: socket.socket) -> None:
-    time.sleep(60)
+    while connection.recv(65536):
+        pass
 
 
 def answer_garbage(connection: socket.socket) -> None:
@@ -71,14 +90,13 @@ def answer_garbage(connection: socket.socket) -> None:
 @pytest.fixture(params=["silent", "garbage", "refusing"])
 def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setenv("TZREC_PATIENCE", "0.6")
-    listening, number = serve(keep_silent if request.param == "silent" else answer_garbage)
-    if request.param == "refusing":
-        listening.close()
-    endpoint = {"endpoint_url": f"http://127.0.0.1:{number}", "key": "k", "secret": "s"}
-    fsspec.config.conf["s3"] = endpoint
-    yield number
-    fsspec.config.conf.pop("s3")
-    listening.close()
+    with ExitStack() as stack:
+        number = stack.enter_context(serve(keep_silent if request.param == "silent" else answer_garbage))
+        if request.param == "refusing":
+            stack.close()
+        endpoint = {"endpoint_url": f"http://127.0.0.1:{number}", "key": "k", "secret": "s"}
+        monkeypatch.setitem(fsspec.config.conf, "s3", endpoint)
+        yield number
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -112,13 +130,13 @@ def test_a_server_that_falls_silent_while_a_file_is_read(monkeypatch: pytest.Mon
                 [wanted] = [line for line in request.splitlines() if line.lower().startswith("range:")]
                 start, _, end = wanted.split("=")[1].partition("-")
                 if int(start) < len(content) - footer * 20:
-                    time.sleep(60)
+                    keep_silent(connection)
+                    return
                 piece = content[int(start) : int(end) + 1]
                 span = f"Content-Range: bytes {start}-{end}/{len(content)}"
                 connection.sendall(head("206 Partial Content", len(piece), span) + piece)
 
-    listening, port = serve(answer)
-    with closing(listening):
+    with serve(answer) as port:
         table = ParquetTable(f"http://127.0.0.1:{port}/a.parquet")
         assert table.num_rows == 1_000_000
         began = time.monotonic()

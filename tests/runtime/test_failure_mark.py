@@ -38,7 +38,13 @@ def test_every_launch_of_ranks_by_hand_reports(tmp_path: Path) -> None:
 def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The environment of a rank of two; returns the temporary folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (
+        ("WORLD_SIZE", "2"),
+        ("RANK", "0"),
+        ("MASTER_ADDR", "localhost"),
+        ("MASTER_PORT", "29"),
+    ):
+        monkeypatch.setenv(name, value)
     return tmp_path
 
 

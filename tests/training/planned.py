@@ -145,8 +145,15 @@ def child(job: Job, world: World) -> int:
     """Runs a rank; returns its exit status."""
     try:
         torch.set_num_threads(1)
-        # TorchRec asks the environment.
-        os.environ["LOCAL_WORLD_SIZE"] = str(world.local_size)
+        # TorchRec and the cache ask the environment.
+        os.environ |= {
+            "RANK": str(world.rank),
+            "WORLD_SIZE": str(world.size),
+            "LOCAL_RANK": str(world.local_rank),
+            "LOCAL_WORLD_SIZE": str(world.local_size),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": "1",
+        }
         store = dist.FileStore(str(Path(job.out) / "store"), world.size)
         dist.init_process_group("gloo", store=store, rank=world.rank, world_size=world.size)
         work(job, world)
