@@ -207,11 +207,11 @@ class Rows:
         return faults(row, done)
 
 
-# What a run may leave: a table of the cache that was made of an input, whole, and its lock; the mark of
-# who failed first; the configuration of a training that had begun when the fault was met.
-KEPT = re.compile(r"cache/[\w-]+(\.lock|/[\w.-]+)?|tmp/tzrec-failed-[\w-]+|model|model/pipeline\.config")
-# A rank that SIGTERM ends while it builds such a table leaves this, and the next build removes it.
-CUT_OFF = re.compile(r"cache/[\w-]+\.unfinished(/[\w.-]+)?")
+# What a run may leave: a table of the cache that was made of an input, whole, and who compared it; the
+# mark of who failed first; the configuration of a training that had begun when the fault was met.
+KEPT = re.compile(r"cache/[\w-]+(\.checked|/[\w.-]+)?|tmp/tzrec-failed-[\w-]+|model|model/pipeline\.config")
+# A rank that SIGTERM ends while it builds such a table, or trains, leaves this; the next run removes it.
+CUT_OFF = re.compile(r"cache/[\w-]+(\.[0-9a-f]+)?(\.unfinished(/[\w.-]+)?|\.lock)|model/\.training\.lock")
 PROGRESS = re.compile(r"\d+%\||it/s|/s\]|\?it")
 
 

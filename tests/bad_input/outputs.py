@@ -55,7 +55,7 @@ ROWS = [
     row("hitrate", "the report within the details", ("--report", "details"), "lies within", "--report details/page.html"),
     row("hitrate", "the report is there", ("--report", "file"), "does not exist yet", "--report file", spoil=file),
     row("hitrate", "the report is a folder", ("--report", "taken"), "does not exist yet", "--report taken", spoil=taken),
-    row("hitrate", "the report below a file", ("--report", "file"), "give a folder", "--report file/page.html", spoil=file),
+    row("hitrate", "the report below a file", ("--report", "file"), "give a path of folders", "--report file/page.html", spoil=file),
     row("hitrate", "the report is a URL", ("--report", "s3://bucket/page.html"), "give", "--report s3://bucket/page.html"),
     row("hitrate", "the report has an empty name", "--report", "--help", "--report ''"),
     row("hitrate", "the report has a name too long", ("--report", LONG[:40]), "shorter", f"--report {LONG}.html"),

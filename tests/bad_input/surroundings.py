@@ -13,7 +13,7 @@ def file(desk: Desk) -> None:
 
 ROWS = [
     *(
-        row(command, f"TZREC_PATIENCE={value!r}", ("TZREC_PATIENCE", f'"{value}"'), "greater than 0", environment={"TZREC_PATIENCE": value})
+        row(command, f"TZREC_PATIENCE={value!r}", ("TZREC_PATIENCE", f'"{value}"'), "set another", environment={"TZREC_PATIENCE": value})
         # A command of one process that waits for nobody does not read it.
         for command in ("train", "eval")
         for value in (PATIENCE if command == "train" else ("soon",))
