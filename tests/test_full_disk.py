@@ -128,7 +128,7 @@ def test_the_output_may_be_a_volume_of_its_own(tables: Path, disk: Path) -> None
 
 def test_a_temporary_folder_that_is_full(tables: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
-    with pytest.raises(UserError, match=r"No space left on device; the item vectors need 320,000 bytes"):
+    with pytest.raises(UserError, match=r"No space left on device; the item vectors need 400,000 bytes"):
         measure(tables, "--total_hitrate_output", tables / "total")
     assert os.listdir(disk) == []
     assert not (tables / "total").exists()
