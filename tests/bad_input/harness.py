@@ -207,9 +207,12 @@ class Rows:
         return faults(row, done)
 
 
-# What a run may leave: a table of the cache that was made of an input, whole, and its lock; the mark of
-# who failed first; the configuration of a training that had begun when the fault was met.
-KEPT = re.compile(r"cache/[\w-]+(\.lock|/[\w.-]+)?|tmp/tzrec-failed-[\w-]+|model|model/pipeline\.config")
+# What a run may leave: a table of the cache that was made of an input, whole, its lock, and the mark that
+# it was compared; the mark of who failed first; the configuration of a training that had begun when the
+# fault was met.
+KEPT = re.compile(
+    r"cache/[\w-]+(\.lock|\.checked|/[\w.-]+)?|tmp/tzrec-failed-[\w-]+|model|model/pipeline\.config"
+)
 # A rank that SIGTERM ends while it builds such a table leaves this, and the next build removes it.
 CUT_OFF = re.compile(r"cache/[\w-]+\.unfinished(/[\w.-]+)?")
 PROGRESS = re.compile(r"\d+%\||it/s|/s\]|\?it")
