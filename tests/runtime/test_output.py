@@ -118,6 +118,43 @@ def test_a_refused_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None
     assert names(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("first", ["path", "current folder"])
+def test_a_current_folder_has_one_writer(
+    tmp_path: Path, writer, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Two predicts, one from inside of the empty output with `.`: the second worked to its end."""
+    (tmp_path / "out").mkdir(exist_ok=True)
+    if first == "path":
+        monkeypatch.chdir(tmp_path / "out")
+        with pytest.raises(UserError, match=rf"is being written by process {writer.pid} on"):
+            folder_at(".").begin()
+        return
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    monkeypatch.chdir(tmp_path / "out")
+    with folder_at(".") as folder:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UserError, match=rf"is being written by process {os.getpid()} on"):
+            folder_at("out").begin()
+        folder.finish()
+
+
+@pytest.mark.parametrize("unfinished", [".out.unfinished-12345678", ".total.unfinished-12345678"])
+def test_what_was_left_in_an_empty_output_does_not_keep_it_from_its_name(
+    tmp_path: Path, unfinished: str
+) -> None:
+    """Killed writers of the current folder, or of an output within: each next one failed at its end."""
+    (tmp_path / "out" / unfinished).mkdir(parents=True)
+    name = unfinished.split(".")[1]
+    folder = tmp_path if name == "out" else tmp_path / "out"
+    (folder / f".{name}.tzrec-lock").touch()
+    with folder_at(tmp_path / "out") as output:
+        (output.path / "a").touch()
+        output.finish()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["a"]
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     others = [".out.unfinished", "out.unfinished-12345678", ".unfinished-12345678", ".out.lock"]
     for name in others:

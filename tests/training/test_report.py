@@ -1,7 +1,13 @@
 """What a run shows: log lines, TensorBoard, a trace, one summary."""
 
+import errno
 import json
+import os
 import re
+import resource
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,9 +15,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.small import Small, command
+from tzrec.runtime.errors import UserError
 from tzrec.runtime.world import World
 from tzrec.training.checkpoint import Position, path_of
-from tzrec.training.report import StepLog
+from tzrec.training.loop import append_line
+from tzrec.training.report import Board, StepLog
 
 ALL = ["loss", "learning_rate", "parameter", "gradient", "gradient_norm", "global_gradient_norm"]
 
@@ -96,3 +104,40 @@ def test_runs_of_any_length_have_a_trace(tmp_path: Path) -> None:
     with Profile(tmp_path / "none.json", 0) as profile:
         profile.step()
     assert not (tmp_path / "none.json").exists()
+
+
+def test_no_room_for_the_measures(tmp_path: Path) -> None:
+    """A disk that is full in the middle of a line: the next line was glued to the part that had room."""
+    path = tmp_path / "train_eval_result.txt"
+    append_line(path, {"global_step": 8})
+    held = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Only in another process: everything that this one writes would have the limit.
+    code = (
+        "import resource, sys; from pathlib import Path; from tzrec.training.loop import append_line; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(held) + 5}, {limit[1]})); "
+        "append_line(Path(sys.argv[1]), {'global_step': 16})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert f"File too large: '{path}'" in done.stderr
+    assert path.read_bytes() == held
+
+
+def test_no_room_for_event_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk under TensorBoard's files: half a traceback of its thread, and a line without a name."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", refuse)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+    def report() -> None:
+        board = Board(tmp_path, ("loss",))
+        board.evaluation({"mrr": 0.5}, 8)
+
+    with pytest.raises(UserError, match=r"events\.out\.tfevents.*: cannot be written \(No space left"):
+        report()
+    assert capfd.readouterr().err == ""

@@ -1,5 +1,6 @@
 """Saving in the background: what was true at the save is written, whole or not at all."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -40,13 +41,13 @@ def read(folder: Path) -> float:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Holds the writing thread until it is set."""
-    opened, write = threading.Event(), saving.dcp.save
+    opened, write = threading.Event(), saving.write
 
     def held(*args, **options):
         opened.wait(20)
         return write(*args, **options)
 
-    monkeypatch.setattr(saving.dcp, "save", held)
+    monkeypatch.setattr(saving, "write", held)
     return opened
 
 
@@ -87,6 +88,21 @@ def test_the_same_step_may_be_saved_again(tmp_path: Path) -> None:
     saver.finish()
     assert read(path_of(tmp_path, 1)) == 2.0
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.ckpt-1"]
+
+
+@pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata.tmp", ".state.json.draft"])
+def test_no_room_for_a_checkpoint(tmp_path: Path, file: str) -> None:
+    """A full disk under each file of a save: torch said `unexpected pos 704 vs 598`, and named none."""
+    staging = tmp_path / "model.ckpt-1.saving"
+    staging.mkdir()
+    (staging / file).symlink_to("/dev/full")
+    saver = Saver(tmp_path, World())
+    saver.begin(state(1.0), Facts(Position(1)))
+    named = "state.json" if "state" in file else file
+    line = rf"model\.ckpt-1: cannot be saved \(\S+\.saving/{re.escape(named)}: No space left on device; make"
+    with pytest.raises(UserError, match=line):
+        saver.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_fails_in_the_background_is_said_at_a_step(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,24 +24,36 @@ GLANCE = 1.0
 _OWN = re.compile(rf"\.(.+?)(?:{re.escape(LOCK)}|{re.escape(UNFINISHED)}[0-9a-f]{{8}})")
 
 
-def work_place(final: Path) -> tuple[Path, str]:
-    """Where a writer works, and the name it works under there: beside the output if possible."""
+def lock_path(final: Path) -> Path:
+    """The lock of an output, the same for every process that writes it, wherever that was started."""
+    return _lock_folder(final) / f".{_short(final)}{LOCK}"
+
+
+def new_work_path(final: Path) -> Path:
+    """Where to write an output until it gets its name: beside it, or in it if it is to be filled.
+
+    The current folder is filled: after a rename, who stands in it would be in a folder without a name.
+    """
+    folder = _lock_folder(final)
+    with contextlib.suppress(OSError):
+        if final.is_dir() and final.samefile(os.curdir):
+            folder = final
+    return folder / f".{_short(final)}{UNFINISHED}{uuid.uuid4().hex[:8]}"
+
+
+def _lock_folder(final: Path) -> Path:
+    filled = os.path.isdir(final) and (
+        os.path.ismount(final) or not os.access(final.parent, os.W_OK | os.X_OK)
+    )
+    return final if filled else final.parent
+
+
+def _short(final: Path) -> str:
     name = final.name
     if len(os.fsencode(name)) > 200:
         # Room for what is added to the name.
         name = f"{name[:40]}-{zlib.crc32(os.fsencode(name)):08x}"
-    if final.is_dir():
-        current = False
-        with contextlib.suppress(OSError):
-            current = final.samefile(os.curdir)
-        if current or os.path.ismount(final) or not os.access(final.parent, os.W_OK | os.X_OK):
-            return final, name
-    return final.parent, name
-
-
-def lock_path(parent: Path, name: str) -> Path:
-    """The lock of what `work_place` gave."""
-    return parent / f".{name}{LOCK}"
+    return name
 
 
 def claim(lock: Lock, flag: str, output: object) -> None:
@@ -70,7 +83,7 @@ def only_writer(path: str, flag: str) -> Iterator[Path]:
         UserError: a path that cannot be written, or another writer that is at work.
     """
     real = Path(os.path.realpath(places.local_folder(path, flag)))
-    lock = Lock(lock_path(*work_place(real)))
+    lock = Lock(lock_path(real))
     try:
         with writing(f"{flag}: {path}"):
             lock.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,24 +95,32 @@ def only_writer(path: str, flag: str) -> Iterator[Path]:
 
 
 def remove_dead(final: Path) -> None:
-    """Removes what killed writers have left unfinished in the folder where `final` would be written."""
-    try:
-        parent, _ = work_place(final)
-        outputs = {_output(name) for name in os.listdir(parent)} - {""}
-    except OSError:
-        return  # Not there, or not readable: then nothing can be removed either.
-    for output in outputs:
-        lock, dead = Lock(lock_path(parent, output)), list[Path]()
-        # A file system that cannot lock proves nothing; one that cannot be written lets nobody tidy.
+    """Removes what killed writers have left unfinished beside `final` and in it."""
+    for folder in {_lock_folder(final), final}:
+        # Not there, or not readable: then nothing can be removed either.
         with contextlib.suppress(OSError):
-            if lock.acquire() and lock.exclusive:
-                # Listed while the lock is held: a living writer makes its own after it has the lock.
-                dead = [path for path in parent.glob(f"*{UNFINISHED}*") if _output(path.name) == output]
-                for path in dead:
-                    roll_back(path)
+            for output in {_output(name) for name in os.listdir(folder)} - {""}:
+                _remove_dead(folder, output)
+
+
+def _remove_dead(folder: Path, output: str) -> None:
+    paths = {folder / f".{output}{LOCK}"}
+    if output == _short(folder):
+        # Of a writer for whom this folder itself is the output, and is filled.
+        paths |= {lock_path(folder)}
+    locks = [Lock(path) for path in paths]
+    dead: list[Path] = []
+    # A file system that cannot lock proves nothing; one that cannot be written lets nobody tidy.
+    with contextlib.suppress(OSError):
+        if all(lock.acquire() and lock.exclusive for lock in locks):
+            # Listed while the lock is held: a living writer makes its own after it has the lock.
+            dead = [path for path in folder.glob(f"*{UNFINISHED}*") if _output(path.name) == output]
+            for path in dead:
+                roll_back(path)
+    for lock in locks:
         lock.release()
-        for path in dead:
-            remove(path)
+    for path in dead:
+        remove(path)
 
 
 def _output(name: str) -> str:

@@ -13,7 +13,6 @@ left unfinished is of nobody, and the next writer beside it removes it.
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,11 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from tzrec.runtime import places
-from tzrec.runtime.claim import claim, lock_path, remove, remove_dead, work_place
+from tzrec.runtime.claim import claim, lock_path, new_work_path, remove, remove_dead
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.files_together import replace_together
 from tzrec.runtime.lock import Lock
-from tzrec.runtime.places import UNFINISHED
 from tzrec.runtime.processes import agreed, barrier, gather
 from tzrec.runtime.storage import writing
 from tzrec.runtime.world import World
@@ -105,7 +103,7 @@ class StagedFolder:
         if self._lock is None and self._holder:
             # The first rank may be ended by its launcher before it comes to do this.
             with contextlib.suppress(OSError):
-                lock = lock_path(*work_place(self._real))
+                lock = lock_path(self._real)
                 if lock.read_text(encoding="utf-8") == self._holder:
                     lock.unlink()
         made = reversed(self._made)
@@ -125,9 +123,8 @@ class StagedFolder:
 
     def _claim(self) -> Path:
         with self.writing():
-            parent, name = work_place(self._real)
-            self._make_parents(parent)
-            lock = Lock(lock_path(parent, name))
+            lock = Lock(lock_path(self._real))
+            self._make_parents(lock.path.parent)
             claim(lock, self.flag, self.final)
             self._lock = lock
             # Another writer may have finished between the first check and the lock.
@@ -135,7 +132,7 @@ class StagedFolder:
             with contextlib.suppress(OSError):
                 self._holder = lock.path.read_text(encoding="utf-8")
             # Set at once: what is made is removed, whatever happens.
-            self.path = parent / f".{name}{UNFINISHED}{uuid.uuid4().hex[:8]}"
+            self.path = new_work_path(self._real)
             self._make()
         return self.path
 

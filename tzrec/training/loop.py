@@ -1,8 +1,9 @@
 """The training loop: batches to steps, steps to log lines, checkpoints and evaluations."""
 
 import json
+import os
 import signal
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,19 @@ def seed_step(device: torch.device, rank: int, epoch: int, step: int) -> None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """One more line of JSON in a file of results."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
+    """One more line of JSON in a file of results, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; it names the file.
+    """
+    line = (json.dumps(record) + "\n").encode()
+    with path.open("ab", buffering=0) as stream:
+        before = os.fstat(stream.fileno()).st_size
+        try:
+            while line:
+                line = line[stream.write(line) :]
+        except OSError as error:
+            # Part of a line would be glued to the next one.
+            with suppress(OSError):
+                stream.truncate(before)
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error

@@ -1,8 +1,10 @@
 """What a run tells while it trains: log lines, TensorBoard, a trace of some steps."""
 
 import math
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.progress import duration, say
+from tzrec.runtime.storage import writing
 from tzrec.runtime.world import World
 from tzrec.training.checkpoint import Position
 from tzrec.training.evaluate import total
@@ -103,18 +106,31 @@ class Board:
             layers "parameter" and "gradient" (histograms), "gradient_norm" (of each parameter)
             and "global_gradient_norm" (of all). Embedding tables are updated within the backward
             pass and have no gradient to show.
+
+    Raises:
+        UserError: the event files cannot be written, at once or in a call of any method.
     """
 
     def __init__(self, model_dir: Path, summaries: tuple[str, ...]) -> None:
         # Imported here: it takes a second, and only the first rank needs it.
         from torch.utils.tensorboard import SummaryWriter
 
-        self.summaries = summaries
-        self.train = SummaryWriter(str(model_dir))
-        self.test = SummaryWriter(str(model_dir / "eval_val"))
+        self.summaries, self.model_dir = summaries, model_dir
+        # tensorboard's threads print a traceback of an error that they hand on to the next call too.
+        threading.excepthook = _silence_tensorboard(threading.excepthook)
+        with self._writing():
+            self.train = SummaryWriter(str(model_dir))
+            self.test = SummaryWriter(str(model_dir / "eval_val"))
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(f"{self.model_dir}/events.out.tfevents.*")
 
     def training(self, model: nn.Module, loss: float, rates: tuple[float, float], step: int) -> None:
         """The summaries of one step; gradients are those that the optimizer has just used."""
+        with self._writing():
+            self._step(model, loss, rates, step)
+
+    def _step(self, model: nn.Module, loss: float, rates: tuple[float, float], step: int) -> None:
         if "loss" in self.summaries:
             self.train.add_scalar("loss", loss, step)
         if "learning_rate" in self.summaries:
@@ -139,14 +155,29 @@ class Board:
 
     def evaluation(self, metrics: dict[str, float], step: int) -> None:
         """The metrics of an evaluation."""
-        for name, value in metrics.items():
-            self.test.add_scalar(name, value, step)
-        self.test.flush()
-        self.train.flush()
+        with self._writing():
+            for name, value in metrics.items():
+                self.test.add_scalar(name, value, step)
+            self.test.flush()
+            self.train.flush()
 
     def close(self) -> None:
-        self.train.close()
-        self.test.close()
+        with self._writing():
+            self.train.close()
+            self.test.close()
+
+
+def _silence_tensorboard(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A hook for errors in threads that leaves out those of tensorboard's."""
+    if getattr(hook, "leaves_out_tensorboard", False):
+        return hook
+
+    def silenced(arguments: Any) -> None:
+        if not type(arguments.thread).__module__.startswith("tensorboard."):
+            hook(arguments)
+
+    silenced.leaves_out_tensorboard = True  # type: ignore[attr-defined]
+    return silenced
 
 
 class Profile:

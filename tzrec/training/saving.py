@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from tzrec.runtime.command import explain
@@ -24,6 +23,7 @@ from tzrec.training import checkpoint
 from tzrec.training.checkpoint import Facts
 from tzrec.training.checkpoints.checks import own_checksums
 from tzrec.training.checkpoints.reader import first_cause
+from tzrec.training.checkpoints.writer import write
 
 
 class Saver:
@@ -116,7 +116,7 @@ class _Flight:
             self.failure = self.failure or error
 
     def _write(self, staging: Path) -> dict[str, str]:
-        dcp.save(self.tensors, storage_writer=dcp.FileSystemWriter(staging), process_group=self.saver.group)
+        write(self.tensors, staging, self.saver.group)
         self.tensors = {}
         return own_checksums(staging, self.saver.world.rank)
 

@@ -16,8 +16,9 @@ from tests.training.checkpoints.attacks import Calls, forget_checksums, sign
 from tzrec.config import prepare
 from tzrec.runtime.errors import UserError
 from tzrec.serving.split import load_model
-from tzrec.training.checkpoint import find, path_of, read_facts
+from tzrec.training.checkpoint import DamagedError, find, path_of, read_facts
 from tzrec.training.checkpoints.metadata import read_metadata
+from tzrec.training.checkpoints.reader import tensors_in
 
 
 @pytest.fixture
@@ -187,3 +188,13 @@ def test_a_damaged_state_never_begins_at_step_0(mine: Small) -> None:
     assert json.dumps(sorted(entry.name for entry in mine.model.glob("model.ckpt-*"))) == (
         '["model.ckpt-16", "model.ckpt-8"]'
     )
+
+
+def test_a_checkpoint_that_training_removes_meanwhile_is_not_called_damaged(mine: Small) -> None:
+    """Evaluation beside a run that keeps one checkpoint: it was to move away what was long gone."""
+    chosen = find(mine.model, None)
+    shutil.copytree(chosen, path_of(mine.model, 24))
+    shutil.rmtree(chosen)
+    for read in (read_facts, tensors_in):
+        with pytest.raises(DamagedError, match=r"model\.ckpt-16: was removed meanwhile.*keep_checkpoint_max"):
+            read(chosen)

@@ -74,6 +74,12 @@ def check_files(checkpoint: Path, alone: bool = False) -> str:
 def damage(checkpoint: Path, problem: UnreadableError) -> DamagedError:
     """The error for a damaged file: with the next older checkpoint that is whole, and the next step."""
     folder = checkpoint.parent
+    if steps_in(folder) and not checkpoint.exists():
+        # Not damage: a training run renames what it deletes before it deletes it.
+        return DamagedError(
+            f"{checkpoint}: was removed meanwhile, as a training run removes all but the newest "
+            "(train_config.keep_checkpoint_max); start again, or let it keep more"
+        )
     match = NAME.fullmatch(checkpoint.name)
     older = [path_of(folder, step) for step in steps_in(folder) if match and step < int(match[1])]
     whole = next((each for each in reversed(older) if not _first_problem(each)), None)

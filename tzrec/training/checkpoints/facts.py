@@ -4,6 +4,7 @@ It holds a checksum of its own content too. Checkpoints of tzrec before checksum
 are read as they are.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -123,13 +124,25 @@ def write_facts(checkpoint: Path, facts: Facts) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """The file has the old content or the new one, never a part, also when the power fails."""
+    """The file has the old content or the new one, never a part, also when the power fails.
+
+    Raises:
+        OSError: it cannot be written; it names the file.
+    """
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, path)
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        if not error.errno:
+            raise
+        # The error of a write names no file, and the draft is no name that the user knows.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _own_checksum(held: dict[str, Any]) -> str:
