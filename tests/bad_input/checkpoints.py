@@ -113,6 +113,7 @@ ROWS = [
     *(one for command, words in READERS.items() for one in rows_of(command, words)),
     row("train", "an existing model_dir", ("trained", "model.ckpt-16"), "--continue_train", "--model_dir trained"),
     row("train", "going on with other layers", (NEWEST, "does not fit the model"), "configuration it was made with", "--pipeline_config_path trained/pipeline.config --continue_train", spoil=lambda desk: desk.replace("trained/pipeline.config", "hidden_units: 16", "hidden_units: 24")),
+    row("train", "going on with another optimizer", (NEWEST, "another state of the optimizers"), "add --ignore_restore_optimizer", "--pipeline_config_path trained/pipeline.config --continue_train", spoil=lambda desk: desk.replace("trained/pipeline.config", "adam_optimizer", "adadelta_optimizer")),
     row("train", "fine-tuning from a checkpoint without .metadata", METADATA, "model.ckpt-8", f"--fine_tune_checkpoint {NEWEST}", spoil=lambda desk: desk.remove(METADATA)),
     row("train", "fine-tuning from a checkpoint with a part cut", DISTCP, "model.ckpt-8", f"--fine_tune_checkpoint {NEWEST}", spoil=cut(DISTCP, 0.5)),
     row("train", "fine-tuning from a file", "negatives.txt", "checkpoint", "--fine_tune_checkpoint negatives.txt"),

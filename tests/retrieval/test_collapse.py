@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tzrec.retrieval.collapse import collapse
+from tzrec.retrieval.collapse import collapse, given_short
 from tzrec.retrieval.shuffle import Shuffler, drawn_order, drawn_places
 from tzrec.tools import create_faiss_index, hitrate
 
@@ -81,6 +81,27 @@ def test_a_collapsed_model_has_the_hit_rate_of_chance(tmp_path, capsys, vectors)
     assert first_rows > 0.5
 
 
+@pytest.mark.parametrize("kind", ["IVFFlatIP", "IVFFlatL2"])
+def test_a_search_that_finds_little_of_a_collapsed_pool_says_so(tmp_path, capsys, kind) -> None:
+    """k-means of equal vectors fills one list: who probes another is given nothing, and a hit rate of 0."""
+    tables(tmp_path, np.ones((ITEMS, DIM), np.float32), normal(USERS))
+    rate, (pool, short) = measured(tmp_path, capsys, "--index_type", kind, "--ivf_nprobe", "1")
+    assert rate < 0.15
+    assert "the item vectors have collapsed" in pool
+    assert f"in {USERS} of {USERS} rows the probed lists held fewer than {K} items" in short
+    assert "raise --ivf_nprobe" in short
+
+
+@pytest.mark.parametrize("items", [20, 60, 300])
+def test_a_small_pool_is_not_called_short(tmp_path, capsys, items) -> None:
+    """Most of its items are asked for, of some lists, with items that must not be given, and twins."""
+    vectors = normal(items)
+    vectors[: items // 3] = vectors[items // 3 : 2 * (items // 3)]
+    tables(tmp_path, vectors, normal(USERS, 1))
+    flags = ["--exclude_items_field", "request_id"]
+    assert measured(tmp_path, capsys, "--top_k", str(items - 5), *flags)[1] == []
+
+
 def test_users_that_have_collapsed_are_named(tmp_path, capsys) -> None:
     tables(tmp_path, normal(ITEMS), np.ones((USERS, DIM), np.float32))
     _, (line,) = measured(tmp_path, capsys)
@@ -115,6 +136,16 @@ def test_an_index_of_a_collapsed_pool_is_warned_of(tmp_path, capsys) -> None:
     assert "the item vectors have collapsed" in lines[0]
     # A server's ids stay in the order of the table.
     assert (tmp_path / "out" / "id_mapping").read_text().split() == [str(n) for n in range(ITEMS)]
+
+
+def test_who_was_given_too_few() -> None:
+    """Rows 0 and 3 have two vectors, row 1 one, row 2 none."""
+    found = np.array([[[4, 5], [6, -1]], [[4, 5], [-1, -1]], [[-1, -1], [-1, -1]], [[1, 2], [3, 4]]])
+    rows, slots = np.array([0, 0, 1, 3, 3]), np.array([0, 1, 0, 0, 1])
+    assert given_short(found, rows, slots, np.array([2, 2, 2, 2])).tolist() == [True, False, False, False]
+    assert not given_short(found, rows, slots, np.array([1, 0, 2, 2])).any()
+    # As one list a row.
+    assert given_short(found[:, 1:], rows, slots, np.full(4, 2)).tolist() == [True, True, False, False]
 
 
 def test_what_has_collapsed() -> None:

@@ -1,4 +1,4 @@
-"""Whether vectors have collapsed: whether most of them are one vector, so that scores say little."""
+"""Whether vectors have collapsed, so that scores say little; what a search of such vectors looks like."""
 
 import numpy as np
 
@@ -43,3 +43,32 @@ def collapse(sample: np.ndarray, what: str, repeats: bool = False) -> str:
             f"{spread:.1e}; {CAUSE}"
         )
     return ""
+
+
+def half_tied(scores: np.ndarray) -> np.ndarray:
+    """bool [B], rows with an interest of whose K items the last half, or more, have one score.
+
+    Args:
+        scores: float32 [B, I, K], nearest first, NaN for an empty slot. Of fewer than 10 it says nothing.
+    """
+    k = scores.shape[2]
+    if k < 10:
+        return np.zeros(len(scores), bool)
+    return (scores[:, :, k // 2] == scores[:, :, k - 1]).any(1)
+
+
+def given_short(found: np.ndarray, rows: np.ndarray, slots: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """bool [B], rows with an interest that was given fewer items than it should have been.
+
+    Args:
+        found: int64 [B, I, K], positions in the pool, -1 for an empty slot.
+        rows, slots: int64 [V], the place in `found` of each vector that was searched for.
+        wanted: int64 [B], how many items a row should be given.
+    """
+    if found.shape[1] == 1:
+        slots = np.zeros_like(slots)
+    short = np.zeros(len(found), bool)
+    # The last one that is wanted is looked at, not all: empty slots are at the end.
+    last = wanted[rows] - 1
+    np.logical_or.at(short, rows, (last >= 0) & (found[rows, slots, np.maximum(last, 0)] < 0))
+    return short

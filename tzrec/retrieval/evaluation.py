@@ -22,7 +22,7 @@ from tzrec.runtime.progress import bar
 from tzrec.runtime.world import World
 
 METRICS = ("ndcg", "mrr", "coverage", "popular", "random")
-# From this share of rows on it is said that many of the items given score alike.
+# From this share of rows on it is said that many of the items given score alike, or that there are few.
 TIED = 0.1
 # As a person reads them.
 TITLES = {
@@ -68,6 +68,12 @@ class Result:
                 f"warning: in {total.tied:,} of {total.rows:,} rows half or more of the {len(total.by_rank)} "
                 "items that were given score alike: which of them come is drawn at random, by a fixed seed, "
                 "and says nothing of the model"
+            )
+        if total.short and total.short >= TIED * total.rows:
+            lines.append(
+                f"warning: in {total.short:,} of {total.rows:,} rows the probed lists held fewer than "
+                f"{len(total.by_rank)} items, though the pool has more; raise --ivf_nprobe, or search all by "
+                "--index_type FlatIP (FlatL2)"
             )
         for k in self.ks:
             lines.append(

@@ -102,6 +102,8 @@ class Tally:
         absent: ground-truth items that are not in the pool: never a hit.
         excluded: ground-truth items that are excluded for their row: never a hit either.
         tied: rows with ground truth of whose retrieved items half or more score alike.
+        short: rows with ground truth that were given fewer items than were asked for, and than half of the
+            pool.
     """
 
     by_rank: np.ndarray
@@ -111,6 +113,7 @@ class Tally:
     absent: int = 0
     excluded: int = 0
     tied: int = 0
+    short: int = 0
 
     @classmethod
     def nothing(cls, k: int) -> "Tally":
@@ -138,6 +141,7 @@ class Tally:
             self.absent + other.absent,
             self.excluded + other.excluded,
             self.tied + other.tied,
+            self.short + other.short,
         )
 
     def hits(self, k: int) -> int:
@@ -189,18 +193,6 @@ def find_ranks(retrieved: np.ndarray, truth: Truth) -> np.ndarray:
         found = (retrieved[rows] == items[:, None, None]).any(1) & (items >= 0)[:, None]
         ranks[part] = np.where(found.any(1), found.argmax(1), k)
     return ranks
-
-
-def half_tied(scores: np.ndarray) -> np.ndarray:
-    """bool [B], rows with an interest of whose K items the last half, or more, have one score.
-
-    Args:
-        scores: float32 [B, I, K], nearest first, NaN for an empty slot. Of fewer than 10 it says nothing.
-    """
-    k = scores.shape[2]
-    if k < 10:
-        return np.zeros(len(scores), bool)
-    return (scores[:, :, k // 2] == scores[:, :, k - 1]).any(1)
 
 
 def row_rates(hits: np.ndarray, truth: Truth) -> np.ndarray:

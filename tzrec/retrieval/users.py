@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from tzrec.datasets.parquet import ParquetTable
+from tzrec.retrieval.collapse import given_short, half_tied
 from tzrec.retrieval.hit_rate import (
     Excluded,
     Tally,
     Truth,
     encode_truth,
     find_ranks,
-    half_tied,
     merge,
     row_rates,
 )
@@ -224,6 +224,11 @@ def score(
         ranks = find_ranks(found, truth)
         total += Tally.of(ranks, truth, how.top_k, excluded)
         total.tied += int(np.count_nonzero(half_tied(scores) & (truth.sizes > 0)))
+        there = np.full(len(chunk), len(pool)) - (0 if excluded is None else excluded.sizes)
+        # Nearly all of a small pool is more than a search of most of its lists can give.
+        wanted = np.minimum(there, min(found.shape[2], len(pool) // 2))
+        short = given_short(found, interests.rows, interests.slots, wanted)
+        total.short += int(np.count_nonzero(short & (truth.sizes > 0)))
         if on_scored is not None:
             if found.shape[1] == 1:
                 scores, positions = scores[:, 0], found[:, 0]

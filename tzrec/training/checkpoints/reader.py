@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed._shard._utils import narrow_tensor_by_index
+from torch.distributed.checkpoint._nested_dict import flatten_state_dict
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadItemType, LoadPlan, LoadPlanner, ReadItem
@@ -24,6 +25,9 @@ from tzrec.runtime.errors import UserError
 from tzrec.training.checkpoints.checks import damage
 from tzrec.training.checkpoints.facts import UnreadableError
 from tzrec.training.checkpoints.metadata import read_metadata
+
+# What the names of the state of optimizers begin with in a checkpoint.
+OPTIMIZER = "optimizer.state."
 
 
 class TensorReader(dcp.FileSystemReader):
@@ -132,6 +136,13 @@ def load(checkpoint: Path, tensors: dict[str, Any], alone: bool = False) -> None
             raise damage(checkpoint, cause) from None
         if isinstance(cause, OSError):
             raise cause from None
+        absent = sorted(flatten_state_dict(tensors)[0].keys() - reader.metadata.state_dict_metadata.keys())
+        if absent and all(name.startswith(OPTIMIZER) for name in absent):
+            raise UserError(
+                f"{checkpoint}: has another state of the optimizers than those of this configuration keep "
+                f"(no {absent[0].removeprefix(OPTIMIZER)}); train with the configuration and the version it "
+                "was made with, or add --ignore_restore_optimizer, which begins their state anew"
+            ) from error
         reason = (str(cause) or type(cause).__name__).splitlines()[0][:200]
         raise UserError(
             f"{checkpoint}: does not fit the model of this configuration ({reason}); "
