@@ -54,6 +54,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         given = getattr(arguments, flag)
         if given is not None and given < 1:
             raise UserError(f"--{flag}: {given} is not allowed; give 1 or more")
+    for flag in ("output_columns", "reserved_columns"):
+        names = split_names(getattr(arguments, flag))
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f'--{flag}: "{twice[0]}" stands there twice; give each name once')
     return arguments
 
 

@@ -86,7 +86,9 @@ RULES = [
 ]  # fmt: skip
 
 VOCABULARIES = [
-    row("train", "a vocabulary file that is not there", ('"cate"', "nowhere"), "No such file", spoil=replaced(VOCAB, 'vocab_file: "nowhere" default_bucketize_value: 0')),
+    row("train", "a vocabulary file of a name too long", ('"cate"', "name too long"), "give a file", spoil=replaced(VOCAB, f'vocab_file: "{"b" * 5000}" default_bucketize_value: 0')),
+    feature("a map that is a column of numbers", 'lookup_feature { feature_name: "f" map: "user:age" key: "item:cate" }', ('"f"', "double"), "give Arrow maps"),
+    row("train", "a vocabulary file that is not there", ('"cate"', "nowhere"), "give a file", spoil=replaced(VOCAB, 'vocab_file: "nowhere" default_bucketize_value: 0')),
     row("train", "a vocabulary file that is a folder", ('"cate"', "train"), "directory", spoil=replaced(VOCAB, 'vocab_file: "train" default_bucketize_value: 0')),
     vocabulary("an empty vocabulary file", "", "empty", "word a line"),
     vocabulary("a vocabulary file of bytes", b"\xff\xfe\x00c0\n", "UTF-8", "UTF-8"),

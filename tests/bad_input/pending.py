@@ -115,7 +115,6 @@ PENDING: dict[str, str] = {
     "train: an empty cosine": "configs",
     "train: mixing in a buffer of nothing": "configs",
     "train: a table beyond int64 but not beyond its field": "configs",
-    "train: item ids that are all null": "configs",
     "train: WORLD_SIZE='two'": "configs",
     "train: WORLD_SIZE='0'": "configs",
     "train: WORLD_SIZE='-1'": "configs",
@@ -176,5 +175,4 @@ PENDING: dict[str, str] = {
     "train: --model_dir a file, 2 processes": "outputs",
     "eval: a folder where the measures go": "outputs",
     "train: a folder where the measures go": "outputs",
-    "train: a pool of parquet cut": "tables",
 }

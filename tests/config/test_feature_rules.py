@@ -137,7 +137,11 @@ def test_stubs_are_not_given_to_the_model(tmp_path) -> None:
 )
 def test_csv_and_masks(tmp_path, data: str, message: str) -> None:
     assert message in check(tmp_path, data=data, dataset="CsvDataset")
-    assert check(tmp_path, data="with_header: true sample_mask_prob: 0.5", dataset="CsvDataset") == ""
+    masked = ID.replace("num_buckets: 5", "num_buckets: 5 use_mask: true")
+    masking = "with_header: true sample_mask_prob: 0.5"
+    assert check(tmp_path, masked, data=masking, dataset="CsvDataset") == ""
+    assert "a.config:3:" in (said := check(tmp_path, ID, data=masking, dataset="CsvDataset"))
+    assert "sample_mask_prob takes features away that have use_mask: true, and none has" in said
 
 
 @pytest.mark.parametrize("dataset", ["OdpsDataset", "OdpsDatasetV1", "KafkaDataset"])

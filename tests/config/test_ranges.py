@@ -162,6 +162,8 @@ def test_schedules(written, whole: str, schedule: str, message: str) -> None:
         ("boundaries: [1, 2.5] embedding_dim: 4", "embedding_dim: 4 autodis { num_channels: 0 }", "num_channels must be greater than 0, got 0"),
         ("boundaries: [1, 2.5] embedding_dim: 4", "embedding_dim: 4 autodis { num_channels: 2 keep_prob: 2 }", "keep_prob must be from 0 to 1, got 2"),
         ("boundaries: [1, 2.5] embedding_dim: 4", "embedding_dim: 4 autodis { num_channels: 2 temperature: 0 }", "temperature must be greater than 0, got 0"),
+        ('model_dir: "model"', 'model_dir: "a\\000b"', "model_dir holds a zero byte, which no path can"),
+        ("num_buckets: 10", 'vocab_file: "a\\0b" default_bucketize_value: 1', "vocab_file holds a zero byte"),
         ("boundaries: [1, 2.5]", "boundaries: [1, inf]", "boundaries must be finite, got inf"),
     ],
 )  # fmt: skip

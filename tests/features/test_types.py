@@ -153,6 +153,15 @@ def test_lookup_of_numbers(column) -> None:
     assert compute(fixed + "boundaries: [1, 2.5] embedding_dim: 4 }", columns) == [[2], [0], [0]]
 
 
+@pytest.mark.parametrize("column", [pa.array([None, 1.0]), pa.array([None, [1, 2]])])
+def test_a_number_is_no_map(column) -> None:
+    """The attack: a column of numbers for the map; every key found nothing in it, in silence."""
+    feature = 'lookup_feature { feature_name: "f" map: "user:m" key: "item:k" }'
+    with pytest.raises(UserError, match=r'column "m", "k": a map column of type .*; give Arrow maps'):
+        compute(feature, {"m": column, "k": ["a", "b"]})
+    assert compute(feature, {"m": pa.nulls(2, pa.int64()), "k": ["a", "b"]}) == [[0.0], [0.0]]
+
+
 def test_lookup_of_several_numbers() -> None:
     text = f'lookup_feature {{ {F} map: "user:m" key: "item:k" value_dim: 2 default_value: "0" }}'
     columns = {"m": ["a:1,2\x1db:10,20"] * 3, "k": ["a", "a\x1db", "c"]}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tzrec.config.walk import Mistake
+from tzrec.config.walk import Mistake, features
 from tzrec.protos.data_pb2 import DatasetType, FieldType
 from tzrec.runtime.errors import UserError, nearest
 
@@ -76,6 +76,10 @@ def masks(message: Any) -> list[Mistake]:
     if data.negative_sample_mask_prob and data.WhichOneof("sampler") is None:
         what = "negative_sample_mask_prob is of sampled negatives, and data_config has no sampler"
         mistakes.append(Mistake("data_config.negative_sample_mask_prob", what))
+    asking = [name for name in ("sample_mask_prob", "negative_sample_mask_prob") if getattr(data, name)]
+    if asking and not mistakes and not any(feature.use_mask for _, feature, _ in features(message)):
+        what = f"{asking[0]} takes features away that have use_mask: true, and none has; give it to one"
+        mistakes.append(Mistake(f"data_config.{asking[0]}", what))
     return mistakes
 
 

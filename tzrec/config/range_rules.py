@@ -49,6 +49,9 @@ _WORDS = {
     "mixed_precision": ("", "BF16", "FP16"),
 }
 
+# Ends of the names of fields that say where something is.
+_PATHS = ("_path", "_dir", "_file", "_checkpoint", "_param_map")
+
 
 def numbers(message: Any) -> list[Mistake]:
     """Each number is in the range of its field, and finite."""
@@ -79,8 +82,17 @@ def words(message: Any) -> list[Mistake]:
     return mistakes
 
 
+def paths(message: Any) -> list[Mistake]:
+    """Text that no file system takes for a path."""
+    return [
+        Mistake(one.path, f"{one.field.name} holds a zero byte, which no path can; give a path")
+        for one in all_set(message)
+        if one.field.name.endswith(_PATHS) and isinstance(one.value, str) and "\0" in one.value
+    ]
+
+
 def _values(one: Set) -> list[Any]:
     return list(one.value) if one.field.is_repeated else [one.value]
 
 
-RULES = (numbers, words)
+RULES = (numbers, words, paths)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tzrec.config import (
+    default_rules,
     feature_rules,
     group_rules,
     input_fields,
@@ -164,6 +165,7 @@ RULES: tuple[Callable[[Any], list[Mistake]], ...] = (
     *group_rules.RULES,
     *sharding_rules.RULES,
     *input_fields.RULES,
+    *default_rules.RULES,
     best_checkpoint,
     negatives,
     losses,

@@ -13,8 +13,9 @@ from tzrec.datasets.build_candidates import build_candidates, id_columns
 from tzrec.datasets.candidates import NOT_IN_BATCH, CandidateMaker, InBatch
 from tzrec.datasets.loader import Loader
 from tzrec.datasets.rows import EVALUATION_SEED, SEED
+from tzrec.datasets.sampler import item_keys
+from tzrec.datasets.table import Table
 from tzrec.datasets.tables import open_rows
-from tzrec.features.feature import Feature
 from tzrec.features.graph import columns_of, compute_all
 from tzrec.features.outputs import counted_as
 from tzrec.features.values import BadValueError, numbers, placed
@@ -171,9 +172,10 @@ def build_loader(
         build_candidates(data, layout, table, world, in_batch, evaluation),
         data.sample_weight_fields,
         data.pin_memory and torch.cuda.is_available(),
-        None if evaluation else _masking(data, features),
+        None if evaluation else _masking(data),
         EVALUATION if evaluation else "",
     )
+    _check_ids(table, maker.candidates, f"{flag}: {paths}")
     loader = Loader(
         table,
         world,
@@ -207,11 +209,25 @@ def _check_memory(data: DataConfig, rows: int, evaluation: bool, in_batch: bool)
         check_fits(f"data_config.batch_size: scores of {rows} rows with each other's items", rows * rows)
 
 
-def _masking(data: DataConfig, features: Sequence[Feature]) -> Masking | None:
+def _check_ids(table: Table, candidates: CandidateMaker, where: str) -> None:
+    """Whether a row has an item at all. Reads the ids up to the first one, which is nearly always near."""
+    name = candidates.item_column
+    if not name or name not in table.schema.names:
+        return
+    for rows in table.select([name]).batches(0, table.num_rows):
+        try:
+            keys, _ = item_keys(rows.column(0), candidates.text_ids, candidates.item_delimiter)
+        except UserError:
+            return  # The batch that it stands in says where.
+        if len(keys):
+            return
+    raise UserError(
+        f'{where}: not one of {table.num_rows} rows has an item: the ids in column "{name}" are all null or '
+        "empty; write the ids of the items there, or give the name of their column in item_id_field"
+    )
+
+
+def _masking(data: DataConfig) -> Masking | None:
     if not data.sample_mask_prob and not data.negative_sample_mask_prob:
         return None
-    if not any(feature.masked for feature in features):
-        raise UserError(
-            "data_config: sample_mask_prob takes features away that have use_mask: true, and none has"
-        )
     return Masking(data.sample_mask_prob, data.negative_sample_mask_prob)

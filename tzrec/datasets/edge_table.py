@@ -177,7 +177,10 @@ def _read_parquet(file: DataFile, header: Header) -> Iterator[Rows]:
                 yield Rows(typed, weights_of(weights, place), place)
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file}: cannot be read as parquet ({one_line(error)})") from None
+        raise UserError(
+            f"{file}: cannot be read as parquet ({one_line(error)}); "
+            "give files written as parquet, and copy this one again if it should be"
+        ) from None
 
 
 def _decoded(column: pa.Array) -> pa.Array:

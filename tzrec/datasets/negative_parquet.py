@@ -117,4 +117,7 @@ def _decoded(column: pa.Array) -> pa.Array:
 
 
 def _broken(file: DataFile, error: Exception) -> UserError:
-    return UserError(f"{file}: cannot be read as parquet ({one_line(error)})")
+    return UserError(
+        f"{file}: cannot be read as parquet ({one_line(error)}); "
+        "give files written as parquet, and copy this one again if it should be"
+    )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzrec.features.combine import combine
-from tzrec.features.values import BadValueError, Rows, count_kept, numbers, placed, rows_of, text_of
+from tzrec.features.values import BadValueError, Rows, count_kept, is_list, numbers, placed, rows_of, text_of
 from tzrec.runtime.errors import UserError
 
 
@@ -76,6 +76,18 @@ def _text(array: pa.Array) -> pa.Array:
     return text_of(array).cast(pa.string())
 
 
+def _refuse_numbers(column: pa.Array, where: str) -> None:
+    """A number is no entry: every key would find nothing, in silence. A column of nulls says nothing."""
+    kind = column.type.value_type if is_list(column.type) else column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or column.null_count == len(column):
+        return
+    place = int(np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))[0])
+    raise BadValueError(
+        f'{where}: a map column of type {column.type}; give Arrow maps, or entries of text such as "k1:0.5"',
+        place,
+    )
+
+
 def split_pairs(texts: pa.Array, delimiter: str) -> tuple[pa.Array, pa.Array]:
     """Each text cut at the first delimiter: (what is before, what is behind or null)."""
     parts = pc.split_pattern(texts, delimiter, max_splits=1)
@@ -127,6 +139,7 @@ class Lookup:
     value_separator: str
 
     def __call__(self, inputs: Sequence[pa.Array], where: str) -> Rows:
+        _refuse_numbers(inputs[0], where)
         entries = entries_of(inputs[0], self.separator, ":", where)
         keys = rows_of(inputs[1], self.separator, where)
         (wanted, known), count = codes_of(keys.flat, entries.keys)

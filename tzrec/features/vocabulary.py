@@ -16,7 +16,9 @@ def read_vocabulary(path: str, feature: str) -> Mapping[str, int]:
             lines = file.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f'feature "{feature}": vocab_file {path}: {reason}') from None
+        raise UserError(
+            f'feature "{feature}": vocab_file {path}: {reason}; give a file of text, a word a line'
+        ) from None
     if lines[-1] == "":
         lines.pop()
     if not lines:
@@ -31,8 +33,8 @@ def read_vocabulary(path: str, feature: str) -> Mapping[str, int]:
         if numbered and not (text.isascii() and text.isdigit() and int(text) < 2**31):
             raise UserError(f'{where}: "{text}" is no id; give an integer from 0')
         if not word:
-            raise UserError(f"{where}: no word")
+            raise UserError(f"{where}: no word; leave out lines without one")
         if word in ids:
-            raise UserError(f'{where}: "{word}" stands there twice')
+            raise UserError(f'{where}: "{word}" stands there twice; leave one of them out')
         ids[word] = int(text) if numbered else number - 1
     return ids

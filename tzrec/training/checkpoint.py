@@ -75,7 +75,11 @@ def _named(model_dir: str | Path, asked: str | None) -> Path:
         known = [path_of(around, step).name for step in steps_in(around)]
         raise UserError(
             f"checkpoint {asked}: is no checkpoint and holds none; "
-            + (f"{around} has {', '.join(known)}" if known else f"{around} has none either")
+            + (
+                f"{around} has {', '.join(known)}"
+                if known
+                else "give the folder of one, model.ckpt-N, or the model_dir of a run that has saved some"
+            )
         )
     return found
 
