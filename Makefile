@@ -23,7 +23,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python -m tzrec.tools.tutorial demo --work_dir .quickstart
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

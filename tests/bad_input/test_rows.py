@@ -11,23 +11,10 @@ import pytest
 
 from tests.bad_input.everything import ROWS
 from tests.bad_input.harness import Rows
-from tests.bad_input.pending import PENDING
 from tests.bad_input.row import GOOD, MODULES, Row, row
 
 
-def cases() -> list:
-    """The rows; those that wait for a mend may fail."""
-    return [
-        pytest.param(
-            one,
-            id=one.name,
-            marks=[pytest.mark.xfail(reason=PENDING[one.name], strict=False)] if one.name in PENDING else [],
-        )
-        for one in ROWS
-    ]
-
-
-@pytest.mark.parametrize("one", cases())
+@pytest.mark.parametrize("one", ROWS, ids=lambda one: one.name)
 def test_attack(rows: Rows, one: Row) -> None:
     found = rows.attack(one)
     assert not found, f"{one.name}\n" + "\n".join(found)
@@ -39,7 +26,6 @@ def test_there_are_rows_for_every_command_and_none_twice() -> None:
     assert len(set(names)) == len(names)
     assert {one.command for one in ROWS} == set(MODULES)
     assert sum(one.ranks > 1 for one in ROWS) >= 20
-    assert set(PENDING) <= set(names)
 
 
 def test_the_server_has_no_threads_that_a_fork_would_lose(rows: Rows) -> None:
