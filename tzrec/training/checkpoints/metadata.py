@@ -93,7 +93,7 @@ def _metadata(held: Any) -> Metadata:
         _check_parts(name, tensor, places)
     version = state.get("version")
     return Metadata(
-        state_dict_metadata=found,
+        state_dict_metadata=dict(found),
         storage_data=places,
         storage_meta=StorageMeta(),
         version=None if version is None else _text(version),
