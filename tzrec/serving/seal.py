@@ -31,10 +31,11 @@ def check_seal(folder: Path) -> bool:
         UserError: a file that is not what was written, or is gone.
     """
     path = folder / CHECKSUMS
-    try:
-        written = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return False
+    if not path.is_file():  # To open a pipe would wait for ever.
+        raise UserError(f"{path}: is no file; {AGAIN}")
+    written = path.read_bytes()
     try:
         expected = json.loads(written)["files"]
         # Whatever byte is another one: the text made of what was read is no longer the text read.

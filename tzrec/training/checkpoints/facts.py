@@ -90,15 +90,11 @@ def parse_facts(checkpoint: Path) -> Facts:
         UserError: it was written by another version.
     """
     path = checkpoint / STATE
+    content = read_file(path)
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UnreadableError(path, "is missing") from None
-    except IsADirectoryError:
-        raise UnreadableError(path, "is a folder") from None
+        held = json.loads(content.decode())
     except (ValueError, RecursionError):
-        empty = path.stat().st_size == 0
-        raise UnreadableError(path, "is empty" if empty else "is damaged: it is no JSON") from None
+        raise UnreadableError(path, "is damaged: it is no JSON" if content else "is empty") from None
     if not isinstance(held, dict):
         raise UnreadableError(path, "is damaged: it is no JSON object")
     checksum = held.pop("checksum", None)
@@ -112,6 +108,21 @@ def parse_facts(checkpoint: Path) -> Facts:
             "in a new model_dir"
         ) from None
     return facts
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of a checkpoint.
+
+    Raises:
+        UnreadableError: it is missing, or no file: to open a pipe would wait for ever.
+    """
+    try:
+        if not path.is_file():
+            there = "is a folder" if path.is_dir() else "is no file" if path.exists() else "is missing"
+            raise UnreadableError(path, there)
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError(path, "is missing") from None
 
 
 def write_facts(checkpoint: Path, facts: Facts) -> None:

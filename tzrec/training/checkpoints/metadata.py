@@ -2,12 +2,13 @@
 
 torch.distributed.checkpoint writes it by pickle, and a pickle can call any function of any module.
 Here it may name the twelve classes that a checkpoint of tensors holds and nothing else, and what
-stands for them while it is read has no effect. What comes out is checked and then built anew.
+stands for them while it is read has no effect (`plain_pickle`). What comes out is checked and then
+built anew: a tensor is covered by its parts, each of which has a place in a file.
 """
 
-import io
-import pickle
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 from tzrec.training.checkpoints.checks import METADATA
-from tzrec.training.checkpoints.facts import UnreadableError
+from tzrec.training.checkpoints.facts import UnreadableError, read_file
+from tzrec.training.checkpoints.plain_pickle import PlainUnpickler, RefusedError
 
 # The only names of files with tensors: none leads out of the folder.
 TENSORS = re.compile(r"__\d+_\d+\.distcp")
@@ -35,6 +37,11 @@ DTYPES = {
         *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
     )
 }
+
+VALUES = {("torch", name): dtype for name, dtype in DTYPES.items()}
+
+# Dimensions of a tensor: those of a model have two at most.
+DIMENSIONS = 8
 
 FORMAT = "torch.distributed.checkpoint.metadata"
 CLASSES = {
@@ -48,36 +55,6 @@ CLASSES = {
 }
 
 
-class _RefusedError(Exception):
-    """The file names something that a checkpoint has no use for."""
-
-
-class _Reader(pickle.Unpickler):
-    """Knows `CLASSES` and `DTYPES`; every reading has stand-ins of its own, which nothing outlives."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(io.BytesIO(content))
-        self._stand_ins: dict[tuple[str, str], Any] = {key: _stand_in(key[1]) for key in CLASSES}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        try:
-            return self._stand_ins[module, name]
-        except KeyError:
-            raise _RefusedError(f"{module}.{name}"[:100]) from None
-
-
-def _stand_in(name: str) -> type:
-    def keep_arguments(self: Any, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def keep_state(self: Any, state: Any) -> None:
-        self.state = state
-
-    return type(name, (), {"__init__": keep_arguments, "__setstate__": keep_state})
-
-
 def read_metadata(checkpoint: Path, content: bytes | None = None) -> Metadata:
     """What tensors a checkpoint holds and where in its files they lie.
 
@@ -89,17 +66,12 @@ def read_metadata(checkpoint: Path, content: bytes | None = None) -> Metadata:
         UnreadableError: the file is missing, damaged, or holds what no checkpoint of tensors holds.
     """
     path = checkpoint / METADATA
-    try:
-        content = path.read_bytes() if content is None else content
-    except (FileNotFoundError, NotADirectoryError):
-        raise UnreadableError(path, "is missing") from None
-    except IsADirectoryError:
-        raise UnreadableError(path, "is a folder") from None
+    content = read_file(path) if content is None else content
     if not content:
         raise UnreadableError(path, "is empty")
     try:
-        return _metadata(_Reader(content).load())
-    except _RefusedError as error:
+        return _metadata(PlainUnpickler(content, CLASSES, VALUES).load())
+    except RefusedError as error:
         raise UnreadableError(
             path, f"is refused: it names {error}, which no checkpoint holds and which may run code"
         ) from None
@@ -110,14 +82,34 @@ def read_metadata(checkpoint: Path, content: bytes | None = None) -> Metadata:
 
 def _metadata(held: Any) -> Metadata:
     state = _state(held, "Metadata")
-    return Metadata(
-        state_dict_metadata={
-            _text(name): _tensor(tensor) for name, tensor in state["state_dict_metadata"].items()
-        },
-        storage_data={_index(index): _place(place) for index, place in state["storage_data"].items()},
-        storage_meta=StorageMeta(),
-        version=state.get("version"),
+    places = {_index(index): _place(place) for index, place in state["storage_data"].items()}
+    # Parts that many tensors share would be built once for each: no more than there are places.
+    tensors = state["state_dict_metadata"]
+    _require(
+        sum(len(_state(held, "TensorStorageMetadata")["chunks"]) for held in tensors.values()) <= len(places)
     )
+    found = {_text(name): _tensor(tensor) for name, tensor in tensors.items()}
+    for name, tensor in found.items():
+        _check_parts(name, tensor, places)
+    version = state.get("version")
+    return Metadata(
+        state_dict_metadata=dict(found),
+        storage_data=places,
+        storage_meta=StorageMeta(),
+        version=None if version is None else _text(version),
+    )
+
+
+def _check_parts(name: str, tensor: TensorStorageMetadata, places: Mapping[MetadataIndex, Any]) -> None:
+    """A part that is not there would leave what the model began with, in silence."""
+    parts = [chunk for chunk in tensor.chunks if math.prod(chunk.sizes)]
+    _require(len({chunk.offsets for chunk in parts}) == len(parts))
+    _require(sum(math.prod(chunk.sizes) for chunk in parts) == math.prod(tensor.size))
+    for chunk in parts:
+        _require(len(chunk.offsets) == len(chunk.sizes) == len(tensor.size))
+        ends = (start + size for start, size in zip(chunk.offsets, chunk.sizes, strict=True))
+        _require(all(end <= size for end, size in zip(ends, tensor.size, strict=True)))
+        _require(MetadataIndex(name, chunk.offsets) in places)
 
 
 def _state(held: Any, name: str) -> Any:
@@ -157,6 +149,7 @@ def _place(held: Any) -> _StorageInfo:
 def _size(held: Any) -> torch.Size:
     _require(type(held).__name__ == "Size")
     (numbers,) = held.arguments
+    _require(len(numbers) <= DIMENSIONS)
     return torch.Size([_count(number) for number in numbers])
 
 

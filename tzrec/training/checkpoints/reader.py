@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.utils import _create_file_view
 from torch.futures import Future
 
 from tzrec.runtime.errors import UserError
+from tzrec.training.checkpoints.archive import check_archive
 from tzrec.training.checkpoints.checks import damage
 from tzrec.training.checkpoints.facts import UnreadableError
 from tzrec.training.checkpoints.metadata import read_metadata
@@ -67,6 +68,7 @@ class TensorReader(dcp.FileSystemReader):
     def _read(self, path: Path, stream: Any, item: ReadItem, planner: LoadPlanner) -> None:
         place = self.storage_data[item.storage_index]
         try:
+            check_archive(stream, place.offset, place.length)
             view: Any = _create_file_view(stream, place.offset, place.length)
             tensor = torch.load(view, map_location="cpu", weights_only=True)
         except OSError:
@@ -78,6 +80,7 @@ class TensorReader(dcp.FileSystemReader):
         if (
             item.type != LoadItemType.TENSOR
             or not isinstance(tensor, torch.Tensor)
+            or tensor.device.type != "cpu"
             or not isinstance(told, TensorStorageMetadata)
         ):
             raise UnreadableError(path, f"is damaged: it does not hold {item.storage_index.fqn} as a tensor")
