@@ -50,6 +50,16 @@ def test_the_best_one_by_a_metric(tmp_path: Path) -> None:
         best(tmp_path, "auc", True)
 
 
+def test_measures_from_before_evaluation_had_negatives_of_its_own_do_not_win(tmp_path: Path) -> None:
+    save(tmp_path, 1, mrr=0.9)
+    assert best(tmp_path, "mrr", True) == path_of(tmp_path, 1)
+    for step, value in ((2, 0.3), (3, 0.2)):
+        path_of(tmp_path, step).mkdir()
+        facts = Facts(Position(step=step), metrics={"mrr": value}, files={".metadata": "00000000"})
+        write_facts(path_of(tmp_path, step), facts)
+    assert best(tmp_path, "mrr", True) == path_of(tmp_path, 2)
+
+
 def test_old_ones_go_but_never_the_best(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)

@@ -87,14 +87,19 @@ def _named(model_dir: str | Path, asked: str | None) -> Path:
 def best(model_dir: str | Path, metric: str, larger_is_better: bool) -> Path | None:
     """The checkpoint whose evaluation was best, or None where none was evaluated.
 
+    Where only some checkpoints have checksums, the others do not count: they are from before
+    evaluation had negatives of its own, and their sampled metrics are higher for nothing.
+
     Raises:
         UserError: evaluations know no such metric.
         DamagedError: the state.json of a checkpoint cannot be read.
     """
     scored: list[tuple[float, int]] = []
     known: set[str] = set()
-    for step in steps_in(model_dir):
-        metrics = read_facts(path_of(model_dir, step)).metrics
+    evaluated = [(step, read_facts(path_of(model_dir, step))) for step in steps_in(model_dir)]
+    comparable = [(step, facts) for step, facts in evaluated if facts.files and facts.metrics]
+    for step, facts in comparable or evaluated:
+        metrics = facts.metrics
         known |= set(metrics)
         if metric in metrics:
             scored.append((metrics[metric] if larger_is_better else -metrics[metric], step))
