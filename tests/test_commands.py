@@ -82,6 +82,21 @@ def test_a_checkpoint_of_two_processes_is_the_same_model_in_one(trained: Small) 
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+def test_an_evaluation_keeps_its_metrics_where_the_model_dir_is_gone(trained: Small, tmp_path: Path) -> None:
+    """The configuration names a model_dir that is not there: the metrics were lost at the end of the work."""
+    moved, text = tmp_path / "elsewhere" / "model", trained.config.read_text(encoding="utf-8")
+    config = tmp_path / "pipeline.config"
+    config.write_text(text.replace(str(trained.model), str(moved)), encoding="utf-8")
+    done = command(
+        "tzrec.eval", "--pipeline_config_path", config, "--checkpoint_path", path_of(trained.model, 8)
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = lines(moved / "eval_result.txt")
+    (expected,) = (one for one in lines(trained.model / "train_eval_result.txt") if one["global_step"] == 8)
+    assert found["mrr"] == pytest.approx(expected["mrr"], abs=1e-5)
+    assert f"mrr {found['mrr']:.4f}" in done.stdout
+
+
 def test_eval_repeats_the_numbers_of_training(trained: Small) -> None:
     """Those of two processes, in one."""
     done = command("tzrec.eval", "--pipeline_config_path", trained.model / "pipeline.config")
