@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import mounted
 from tests.small import Running, Small, command
 from tzrec.training.checkpoint import path_of, read_facts, steps_in
 
@@ -117,15 +118,8 @@ def test_a_disk_that_is_full_on_one_rank(small: Small) -> None:
 @pytest.fixture
 def little_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("skipped: may not mount a file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path / "disk", "2m") as folder:
+        yield folder
 
 
 def test_a_full_disk_and_one_that_cannot_be_written(small: Small, little_disk: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.disks import mounted
 from tests.serving.test_predictor import Doubling
 from tzrec.runtime.errors import UserError
 from tzrec.runtime.output import StagedFolder
@@ -25,15 +26,8 @@ from tzrec.tools import create_faiss_index, hitrate, prepare_data
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("skipped: may not mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted(tmp_path / "disk", "128k") as folder:
+        yield folder
 
 
 @pytest.fixture

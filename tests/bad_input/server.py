@@ -59,6 +59,8 @@ def become(run: dict[str, Any], rank: int, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     if run["ranks"] > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        # Where torchrun wants the reason of a failure; it also tells a rank that it has a launcher.
+        os.environ["TORCHELASTIC_ERROR_FILE"] = str(folder.parent / f"error-{rank}.json")
     if run["file_limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (run["file_limit"], run["file_limit"]))
     sys.argv = [run["module"], *run["words"]]

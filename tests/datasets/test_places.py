@@ -95,8 +95,6 @@ def test_masks_take_features_from_rows(tmp_path: Path) -> None:
     assert abs((values == 9).mean() - 0.25) < 0.028
     (again,) = masked.batches()
     assert np.array_equal(again.ids["user"].values.numpy(), values)
-    with pytest.raises(UserError, match="use_mask"):
-        loader(str(tmp_path), ID.replace("use_mask: true", ""), sample_mask_prob=0.25)
 
 
 def test_masks_of_negatives_are_their_own() -> None:
