@@ -4,7 +4,7 @@ Python's own unpickler calls what a file names, which is why files name only wha
 file can do harm without that, too: nine bytes make the unpickler in C fill gigabytes (an index
 beyond its memo), nested tuples as keys of a dictionary are hashed for ever or until the stack is
 used up. So this is the one that is written in Python, with those instructions alone that a checkpoint
-is made of, and only texts and stand-ins are keys. About 1 s for 2 MB.
+is made of, and only texts and stand-ins are keys. One or two seconds for 2 MB.
 """
 
 import io
